@@ -1,0 +1,98 @@
+//! The numbers of Raft, and what is saved and sent, in Raft's own words.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A term: a period with at most one leader (Raft thesis, 3.3). 0 before the first election.
+    Term
+}
+number! {
+    /// A place in the log. The first entry has index 1; 0 is the place before it.
+    Index
+}
+number! {
+    /// Who a node is, never 0.
+    NodeId
+}
+
+impl Index {
+    /// The place behind this one.
+    pub fn next(self) -> Index {
+        Index(self.0 + 1)
+    }
+}
+
+/// What kind of thing an entry holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// Data of the state machine; empty when a new leader opens its term.
+    #[default]
+    Normal,
+    /// A change of one member, in the form of raftpb's `ConfChange`.
+    ConfChange,
+    /// A change of members, in the form of raftpb's `ConfChangeV2`.
+    ConfChangeV2,
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub term: Term,
+    pub index: Index,
+    pub kind: EntryKind,
+    pub data: Bytes,
+}
+
+/// What a node must not forget over a restart, beside its log (Raft thesis, figure 3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    pub term: Term,
+    /// Whom this node voted for in `term`.
+    pub vote: Option<NodeId>,
+    /// The last entry known to be committed. Saved as a hint: it may lag.
+    pub commit: Index,
+}
+
+/// Who votes and who learns. All lists are sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfState {
+    pub voters: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
+    /// The voters of the configuration that is being left, while two are in force.
+    pub voters_outgoing: Vec<NodeId>,
+    /// Voters of the outgoing configuration that become learners when it is left.
+    pub learners_next: Vec<NodeId>,
+    /// Whether the leader leaves the joint configuration by itself.
+    pub auto_leave: bool,
+}
+
+/// What a snapshot stands for: the log up to `index`, and the members at that point.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    pub index: Index,
+    pub term: Term,
+    pub conf: ConfState,
+}
+
+/// A snapshot: the state machine's data is opaque to Raft.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub meta: SnapshotMeta,
+    pub data: Bytes,
+}
