@@ -1,1 +1,4 @@
-//! member
+//! One member: Raft, storage and state, driven by inputs.
+
+pub mod duty;
+pub mod inbox;
