@@ -1,0 +1,276 @@
+//! Which lease runs out next, and whose rest is to be written to the log: what only a leader knows, for as long as it leads.
+//!
+//! Two heaps order the leases by deadline and by next checkpoint. A renewal touches neither: it writes the new deadline beside
+//! the lease, and the heap's entry is put back with the true time when it comes up (deadlines only move forward). An entry
+//! that is not where its lease says it waits is stale, and dropped; when stale entries outnumber leases they are swept out.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::LeaseId;
+use crate::clock::Millis;
+
+/// How many revocations may be proposed and not yet applied. Full: leases that have run out live until there is room again,
+/// so that a burst of expiries does not crowd out clients' requests.
+pub const MAX_UNANSWERED_REVOKES: usize = 1024;
+
+/// Heap entries looked at in one call, which bounds how long the lessor's lock is held. What is left is for the next call,
+/// and `next_due` says that it is due at once.
+const LOOKS_PER_CALL: usize = 4096;
+
+/// Stale entries that are not worth a sweep.
+const STALE_ALLOWED: usize = 1024;
+
+/// What came of a keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease has its whole TTL again: answer it.
+    Renewed {
+        ttl_seconds: i64,
+    },
+    /// It has, but the log holds (or is about to hold) a smaller rest, which the next leader would believe: propose a
+    /// checkpoint of this lease with 0 remaining, and when that is applied renew again; then there is an answer.
+    ClearCheckpoint,
+    /// Too late: it ends as soon as its revocation is applied. Wait for that, then answer as for a lease that is not found.
+    Expired,
+    NotFound,
+}
+
+/// What is left of a lease, to be remembered by every member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub id: LeaseId,
+    /// Whole seconds, rounded up, at least 1.
+    pub remaining_seconds: i64,
+}
+
+type Queue = BinaryHeap<Reverse<(Millis, LeaseId)>>;
+
+#[derive(Debug)]
+pub struct Expiry {
+    timers: HashMap<LeaseId, Timer>,
+    /// Granted since the last look at the clock.
+    unstarted: Vec<LeaseId>,
+    /// By deadline.
+    ends: Queue,
+    /// By next checkpoint.
+    checkpoints: Queue,
+    /// How many leases were handed out as due and are neither revoked nor given back.
+    unanswered: usize,
+}
+
+#[derive(Debug)]
+struct Timer {
+    ttl_seconds: i64,
+    phase: Phase,
+    /// When it was last renewed, granted or checkpointed.
+    noted: Millis,
+    /// Where it waits in the two queues.
+    end_queued: Millis,
+    checkpoint_queued: Millis,
+    /// A checkpoint was handed out, and may yet be written to the log.
+    checkpoint_under_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Granted by an entry of the log; applying sees no clock, so the time starts at the next look.
+    Unstarted,
+    /// It lives to the end of this millisecond.
+    Until(Millis),
+    /// Handed out as due.
+    Ending(Millis),
+}
+
+impl Timer {
+    fn new(ttl_seconds: i64, phase: Phase, now: Millis) -> Timer {
+        let mut timer = Timer {
+            ttl_seconds,
+            phase,
+            noted: now,
+            end_queued: now,
+            checkpoint_queued: now,
+            checkpoint_under_way: false,
+        };
+        if let Phase::Until(deadline) = phase {
+            timer.end_queued = deadline;
+            timer.checkpoint_queued = timer.next_checkpoint();
+        }
+        timer
+    }
+
+    /// A tenth of the TTL, at least a second, after the last time its rest was noted.
+    fn next_checkpoint(&self) -> Millis {
+        self.noted + u64::try_from(self.ttl_seconds.saturating_mul(100)).unwrap_or(0).max(1000)
+    }
+}
+
+impl Expiry {
+    /// The deadlines of a leader that begins now: for each lease its id, TTL and what is left of it.
+    pub fn new(now: Millis, extension_millis: u64, rests: impl Iterator<Item = (LeaseId, i64, i64)>) -> Expiry {
+        let start = now + extension_millis;
+        let timers: HashMap<LeaseId, Timer> =
+            rests.map(|(id, ttl, rest)| (id, Timer::new(ttl, Phase::Until(start.plus_seconds(rest)), now))).collect();
+        let ends: Vec<_> = timers.iter().map(|(id, timer)| Reverse((timer.end_queued, *id))).collect();
+        let checkpoints: Vec<_> = timers.iter().map(|(id, timer)| Reverse((timer.checkpoint_queued, *id))).collect();
+        Expiry { timers, unstarted: Vec::new(), ends: ends.into(), checkpoints: checkpoints.into(), unanswered: 0 }
+    }
+
+    pub fn granted(&mut self, id: LeaseId, ttl_seconds: i64) {
+        let timer = Timer::new(ttl_seconds, Phase::Unstarted, Millis::default());
+        let before = self.timers.insert(id, timer);
+        assert!(before.is_none(), "lease {id} was granted twice");
+        self.unstarted.push(id);
+    }
+
+    pub fn revoked(&mut self, id: LeaseId) {
+        let timer = self.timers.remove(&id);
+        if matches!(timer, Some(Timer { phase: Phase::Ending(_), .. })) {
+            self.unanswered -= 1;
+        }
+        // Entries of leases that are gone stay in the queues until their time; do not let them pile up.
+        if self.ends.len() > 2 * self.timers.len() + STALE_ALLOWED {
+            let timers = &self.timers;
+            self.ends.retain(|Reverse((at, id))| timers.get(id).is_some_and(|timer| timer.end_queued == *at));
+        }
+        if self.checkpoints.len() > 2 * self.timers.len() + STALE_ALLOWED {
+            let timers = &self.timers;
+            self.checkpoints
+                .retain(|Reverse((at, id))| timers.get(id).is_some_and(|timer| timer.checkpoint_queued == *at));
+        }
+    }
+
+    pub fn renew(&mut self, id: LeaseId, ttl_seconds: i64, checkpointed: bool, now: Millis) -> Renewal {
+        self.look(now);
+        let timer = self.timers.get_mut(&id).expect("every lease has a timer");
+        match timer.phase {
+            Phase::Unstarted => unreachable!("look starts every timer"),
+            Phase::Ending(_) => return Renewal::Expired,
+            Phase::Until(deadline) if now > deadline => return Renewal::Expired,
+            // A deadline never moves back: a new leader's extension is not taken away.
+            Phase::Until(deadline) => timer.phase = Phase::Until(deadline.max(now.plus_seconds(ttl_seconds))),
+        }
+        timer.noted = now;
+        if checkpointed || timer.checkpoint_under_way {
+            return Renewal::ClearCheckpoint;
+        }
+        Renewal::Renewed { ttl_seconds }
+    }
+
+    pub fn deadline(&mut self, id: LeaseId, now: Millis) -> Millis {
+        self.look(now);
+        match self.timers[&id].phase {
+            Phase::Unstarted => unreachable!("look starts every timer"),
+            Phase::Until(deadline) | Phase::Ending(deadline) => deadline,
+        }
+    }
+
+    pub fn due(&mut self, now: Millis, limit: usize) -> Vec<LeaseId> {
+        self.look(now);
+        let mut due = Vec::new();
+        for _ in 0..LOOKS_PER_CALL {
+            if self.unanswered >= limit {
+                break;
+            }
+            let Some(Reverse((at, id))) = pop_before(&mut self.ends, now) else {
+                break;
+            };
+            match self.timers.get_mut(&id) {
+                Some(timer) if timer.end_queued == at => match timer.phase {
+                    Phase::Until(deadline) if deadline >= now => {
+                        timer.end_queued = deadline;
+                        self.ends.push(Reverse((deadline, id)));
+                    }
+                    Phase::Until(deadline) => {
+                        timer.phase = Phase::Ending(deadline);
+                        self.unanswered += 1;
+                        due.push(id);
+                    }
+                    Phase::Unstarted | Phase::Ending(_) => {}
+                },
+                _ => {}
+            }
+        }
+        due
+    }
+
+    pub fn next_due(&mut self, now: Millis) -> Option<Millis> {
+        self.look(now);
+        self.ends.peek().map(|Reverse((at, _))| *at + 1)
+    }
+
+    pub fn revoke_failed(&mut self, id: LeaseId) {
+        if let Some(timer) = self.timers.get_mut(&id)
+            && let Phase::Ending(deadline) = timer.phase
+        {
+            timer.phase = Phase::Until(deadline);
+            timer.end_queued = deadline;
+            self.ends.push(Reverse((deadline, id)));
+            self.unanswered -= 1;
+        }
+    }
+
+    pub fn checkpoints_due(&mut self, now: Millis, max: usize) -> Vec<Checkpoint> {
+        self.look(now);
+        let mut due = Vec::new();
+        for _ in 0..LOOKS_PER_CALL.max(max) {
+            if due.len() >= max {
+                break;
+            }
+            let Some(Reverse((at, id))) = pop_before(&mut self.checkpoints, now + 1) else {
+                break;
+            };
+            let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.checkpoint_queued == at) else {
+                continue;
+            };
+            if timer.next_checkpoint() <= now {
+                timer.noted = now;
+                if let Phase::Until(deadline) = timer.phase
+                    && deadline >= now
+                    && !timer.checkpoint_under_way
+                {
+                    // Rounded up: the rest is never understated, and never the 0 that means "no checkpoint".
+                    let remaining_seconds = ((deadline.since(now) + 999) / 1000).max(1);
+                    // Otherwise the checkpoint would say what everybody believes anyway.
+                    if remaining_seconds < timer.ttl_seconds {
+                        timer.checkpoint_under_way = true;
+                        due.push(Checkpoint { id, remaining_seconds });
+                    }
+                }
+            }
+            timer.checkpoint_queued = timer.next_checkpoint();
+            self.checkpoints.push(Reverse((timer.checkpoint_queued, id)));
+        }
+        due
+    }
+
+    pub fn checkpoints_answered(&mut self, checkpoints: &[Checkpoint]) {
+        for checkpoint in checkpoints {
+            if let Some(timer) = self.timers.get_mut(&checkpoint.id) {
+                timer.checkpoint_under_way = false;
+            }
+        }
+    }
+
+    /// A look at the clock: the time of leases that were granted since the last one begins.
+    fn look(&mut self, now: Millis) {
+        for id in self.unstarted.drain(..) {
+            // It may have been revoked since, and even granted again.
+            let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.phase == Phase::Unstarted) else {
+                continue;
+            };
+            let deadline = now.plus_seconds(timer.ttl_seconds);
+            *timer = Timer::new(timer.ttl_seconds, Phase::Until(deadline), now);
+            self.ends.push(Reverse((timer.end_queued, id)));
+            self.checkpoints.push(Reverse((timer.checkpoint_queued, id)));
+        }
+    }
+}
+
+/// The first entry, if its time is before `now`.
+fn pop_before(queue: &mut Queue, now: Millis) -> Option<Reverse<(Millis, LeaseId)>> {
+    if queue.peek()?.0.0 >= now {
+        return None;
+    }
+    queue.pop()
+}

@@ -1,0 +1,285 @@
+//! Leases, the keys attached to them, and their rows: what the log decides, the same on every member. What only a leader
+//! knows (deadlines) is in `expiry`, and exists only while this member leads.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use ferrite_proto::leasepb;
+use prost::Message;
+
+use super::attached::Attached;
+use super::expiry::{Checkpoint, Expiry, Renewal};
+use super::{Key, LeaseError, LeaseId, MAX_TTL_SECONDS, NotPrimary};
+use crate::clock::Millis;
+
+/// All leases of a member.
+#[derive(Debug)]
+pub struct Lessor {
+    /// Shorter TTLs are raised to this. It follows from local flags, as in etcd: members configured alike decide alike.
+    min_ttl_seconds: i64,
+    leases: HashMap<LeaseId, Lease>,
+    /// The way back: which lease a key is attached to.
+    attached: HashMap<Key, LeaseId>,
+    /// Deadlines; only while this member leads.
+    expiry: Option<Expiry>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    ttl_seconds: i64,
+    /// The rest at the last checkpoint; 0 = none since it was granted or renewed.
+    remaining_seconds: i64,
+    keys: Attached,
+}
+
+impl Lease {
+    /// What a new leader owes this lease.
+    fn rest_seconds(&self) -> i64 {
+        if self.remaining_seconds > 0 { self.remaining_seconds } else { self.ttl_seconds }
+    }
+}
+
+/// What LeaseTimeToLive tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeToLive {
+    pub granted_seconds: i64,
+    /// Whole seconds, cut off; zero or negative between the deadline and the revocation.
+    pub remaining_seconds: i64,
+    /// In ascending order.
+    pub keys: Vec<Key>,
+}
+
+/// A row of the lease table that cannot be read: the store is damaged, or was written by something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    #[error("lease table: the row {key:02x?} is not a lease: {source}")]
+    Malformed { key: Vec<u8>, source: prost::DecodeError },
+    #[error("lease table: the row {key:02x?} holds the lease {id}")]
+    WrongKey { key: Vec<u8>, id: i64 },
+}
+
+/// The key of a lease's row: its id, big-endian.
+pub fn row_key(id: LeaseId) -> Bytes {
+    Bytes::copy_from_slice(&id.get().to_be_bytes())
+}
+
+/// What the log decides.
+impl Lessor {
+    /// A lessor without leases. `min_ttl_seconds`: see [`Lessor::min_ttl_seconds`].
+    pub fn new(min_ttl_seconds: i64) -> Lessor {
+        Lessor { min_ttl_seconds, leases: HashMap::new(), attached: HashMap::new(), expiry: None }
+    }
+
+    /// Takes in the rows of the lease table. The keys come with the keyspace, by [`Lessor::attach`].
+    pub fn load<K, V>(min_ttl_seconds: i64, rows: impl IntoIterator<Item = (K, V)>) -> Result<Lessor, RowError>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let mut lessor = Lessor::new(min_ttl_seconds);
+        for (key, value) in rows {
+            let key = key.as_ref();
+            let row = leasepb::Lease::decode(value.as_ref())
+                .map_err(|source| RowError::Malformed { key: key.to_vec(), source })?;
+            let id = LeaseId::new(row.id)
+                .filter(|id| key == id.get().to_be_bytes())
+                .ok_or_else(|| RowError::WrongKey { key: key.to_vec(), id: row.id })?;
+            let lease = Lease {
+                ttl_seconds: row.ttl.max(min_ttl_seconds),
+                remaining_seconds: row.remaining_ttl,
+                keys: Attached::default(),
+            };
+            lessor.leases.insert(id, lease);
+        }
+        Ok(lessor)
+    }
+
+    /// The TTL to which shorter ones are raised, before proposing and again when applied.
+    pub fn min_ttl_seconds(&self) -> i64 {
+        self.min_ttl_seconds
+    }
+
+    /// Grants a lease and returns its effective TTL. (An id of 0 is [`LeaseError::NotFound`], tested first: [`LeaseId::new`].)
+    pub fn grant(&mut self, id: LeaseId, ttl_seconds: i64) -> Result<i64, LeaseError> {
+        if ttl_seconds > MAX_TTL_SECONDS {
+            return Err(LeaseError::TtlTooLarge);
+        }
+        if self.leases.contains_key(&id) {
+            return Err(LeaseError::Exists);
+        }
+        let ttl_seconds = ttl_seconds.max(self.min_ttl_seconds);
+        self.leases.insert(id, Lease { ttl_seconds, remaining_seconds: 0, keys: Attached::default() });
+        if let Some(expiry) = &mut self.expiry {
+            expiry.granted(id, ttl_seconds);
+        }
+        Ok(ttl_seconds)
+    }
+
+    /// Ends a lease and returns the keys that go with it, in the ascending order in which they are to be deleted. The row
+    /// goes too. They are detached already: detaching them again, as a delete does, is harmless.
+    pub fn revoke(&mut self, id: LeaseId) -> Result<Vec<Key>, LeaseError> {
+        let lease = self.leases.remove(&id).ok_or(LeaseError::NotFound)?;
+        if let Some(expiry) = &mut self.expiry {
+            expiry.revoked(id);
+        }
+        let keys = lease.keys.into_vec();
+        for key in &keys {
+            self.attached.remove(key);
+        }
+        Ok(keys)
+    }
+
+    /// Attaches a key, which leaves the lease it was attached to before, if any.
+    pub fn attach(&mut self, key: &[u8], id: LeaseId) -> Result<(), LeaseError> {
+        if self.lease_of(key) == Some(id) {
+            return Ok(());
+        }
+        if !self.leases.contains_key(&id) {
+            return Err(LeaseError::NotFound);
+        }
+        self.detach(key);
+        let lease = self.leases.get_mut(&id).expect("looked up above");
+        let key: Key = key.into();
+        lease.keys.insert(key.clone());
+        self.attached.insert(key, id);
+        Ok(())
+    }
+
+    /// Detaches a key from its lease, if it has one.
+    pub fn detach(&mut self, key: &[u8]) {
+        if let Some((_, id)) = self.attached.remove_entry(key) {
+            self.leases.get_mut(&id).expect("a key is attached to a lease that exists").keys.remove(key);
+        }
+    }
+
+    /// Sets what is left of a lease, 0 = its whole TTL. Returns whether there is such a lease: if not, nothing happens, and
+    /// that is no error.
+    pub fn checkpoint(&mut self, id: LeaseId, remaining_seconds: i64) -> bool {
+        match self.leases.get_mut(&id) {
+            None => false,
+            Some(lease) => {
+                lease.remaining_seconds = remaining_seconds;
+                true
+            }
+        }
+    }
+
+    /// The row of a lease as it is now, to be written after a grant and (as the cluster version allows) after a checkpoint.
+    pub fn row(&self, id: LeaseId) -> Option<Bytes> {
+        let lease = self.leases.get(&id)?;
+        let row = leasepb::Lease { id: id.get(), ttl: lease.ttl_seconds, remaining_ttl: lease.remaining_seconds };
+        Some(row.encode_to_vec().into())
+    }
+
+    pub fn contains(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    pub fn lease_of(&self, key: &[u8]) -> Option<LeaseId> {
+        self.attached.get(key).copied()
+    }
+
+    /// The keys attached to a lease, in ascending order.
+    pub fn keys(&self, id: LeaseId) -> Option<Vec<Key>> {
+        Some(self.leases.get(&id)?.keys.to_vec())
+    }
+
+    /// The leases that have a checkpoint, by id: what has to be reset when a cluster stops using them.
+    pub fn checkpointed(&self) -> Vec<LeaseId> {
+        let with_rest = self.leases.iter().filter(|(_, lease)| lease.remaining_seconds > 0);
+        let mut ids: Vec<LeaseId> = with_rest.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// What only the leader decides. Each call but `demote` is a look at the clock, and `now` must not go back.
+impl Lessor {
+    pub fn is_primary(&self) -> bool {
+        self.expiry.is_some()
+    }
+
+    /// This member leads, and has applied all that its predecessors committed: every lease gets what is left of it, from now
+    /// on, and `extension_millis` (the election timeout) for the time in which nobody could renew.
+    pub fn promote(&mut self, now: Millis, extension_millis: u64) {
+        let rests = self.leases.iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.rest_seconds()));
+        self.expiry = Some(Expiry::new(now, extension_millis, rests));
+    }
+
+    /// This member does not lead any more: it forgets all deadlines.
+    pub fn demote(&mut self) {
+        self.expiry = None;
+    }
+
+    /// Gives a lease its whole TTL again. Read [`Renewal`]: not every outcome may be answered yet.
+    pub fn renew(&mut self, id: LeaseId, now: Millis) -> Result<Renewal, NotPrimary> {
+        let expiry = self.expiry.as_mut().ok_or(NotPrimary)?;
+        let Some(lease) = self.leases.get(&id) else {
+            return Ok(Renewal::NotFound);
+        };
+        Ok(expiry.renew(id, lease.ttl_seconds, lease.remaining_seconds > 0, now))
+    }
+
+    /// Leases past their deadline, the first to end in front, to be revoked through the log. Each is handed out once, and
+    /// then is unanswered until it is revoked or given back by [`Lessor::revoke_failed`]; at most `limit` are unanswered
+    /// ([`MAX_UNANSWERED_REVOKES`](super::MAX_UNANSWERED_REVOKES), fewer beside members of etcd).
+    pub fn due(&mut self, now: Millis, limit: usize) -> Vec<LeaseId> {
+        self.expiry.as_mut().map_or_else(Vec::new, |expiry| expiry.due(now, limit))
+    }
+
+    /// When [`Lessor::due`] may have something to hand out; `None` = not before a grant or a promotion.
+    pub fn next_due(&mut self, now: Millis) -> Option<Millis> {
+        self.expiry.as_mut()?.next_due(now)
+    }
+
+    /// The revocation of a lease that was due has failed or timed out: if the lease is still there, it is due again.
+    pub fn revoke_failed(&mut self, id: LeaseId) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.revoke_failed(id);
+        }
+    }
+
+    /// Checkpoints to be proposed, at most `max` of them in one entry. Until [`Lessor::checkpoints_answered`] they are under
+    /// way, and renewals of their leases cannot be answered.
+    pub fn checkpoints_due(&mut self, now: Millis, max: usize) -> Vec<Checkpoint> {
+        self.expiry.as_mut().map_or_else(Vec::new, |expiry| expiry.checkpoints_due(now, max))
+    }
+
+    /// The entry with these checkpoints has been applied, or will never be: it was refused, or it timed out (in which case
+    /// it stands in the log before everything that is proposed from now on, or nowhere).
+    pub fn checkpoints_answered(&mut self, checkpoints: &[Checkpoint]) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.checkpoints_answered(checkpoints);
+        }
+    }
+
+    /// What is known of a lease; `None` = there is no such lease.
+    pub fn time_to_live(&mut self, id: LeaseId, now: Millis) -> Result<Option<TimeToLive>, NotPrimary> {
+        let expiry = self.expiry.as_mut().ok_or(NotPrimary)?;
+        let Some(lease) = self.leases.get(&id) else {
+            return Ok(None);
+        };
+        let remaining_millis = expiry.deadline(id, now).since(now);
+        Ok(Some(TimeToLive {
+            granted_seconds: lease.ttl_seconds,
+            remaining_seconds: remaining_millis / 1000,
+            keys: lease.keys.to_vec(),
+        }))
+    }
+
+    /// All leases with their deadlines, in no order; without a deadline if this member does not lead.
+    pub(super) fn deadlines(&mut self, now: Millis) -> Vec<(Option<Millis>, LeaseId)> {
+        match &mut self.expiry {
+            None => self.leases.keys().map(|id| (None, *id)).collect(),
+            Some(expiry) => self.leases.keys().map(|id| (Some(expiry.deadline(*id, now)), *id)).collect(),
+        }
+    }
+}

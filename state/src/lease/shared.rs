@@ -1,0 +1,42 @@
+//! The lessor as apply, request handlers and duties share it.
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{LeaseId, Lessor, NotPrimary, Renewal, TimeToLive};
+use crate::clock::Millis;
+
+/// One lessor behind one short lock, so that a renewal never waits for apply: whoever holds the lock does a few look-ups and
+/// gives it back. Only promotion, which visits every lease, holds it for longer (a tenth of a second for a million leases).
+#[derive(Debug)]
+pub struct SharedLessor {
+    lessor: Mutex<Lessor>,
+}
+
+impl SharedLessor {
+    pub fn new(lessor: Lessor) -> SharedLessor {
+        SharedLessor { lessor: Mutex::new(lessor) }
+    }
+
+    /// For apply and for duties: take it for one request, not for a batch of them.
+    pub fn lock(&self) -> MutexGuard<'_, Lessor> {
+        self.lessor.lock()
+    }
+
+    /// See [`Lessor::renew`].
+    pub fn renew(&self, id: LeaseId, now: Millis) -> Result<Renewal, NotPrimary> {
+        self.lock().renew(id, now)
+    }
+
+    /// See [`Lessor::time_to_live`].
+    pub fn time_to_live(&self, id: LeaseId, now: Millis) -> Result<Option<TimeToLive>, NotPrimary> {
+        self.lock().time_to_live(id, now)
+    }
+
+    /// All leases, the one that ends first in front; by id when this member does not lead.
+    pub fn list(&self, now: Millis) -> Vec<LeaseId> {
+        // Sorting is the long part, and needs no lock.
+        let mut leases = self.lock().deadlines(now);
+        leases.sort_unstable();
+        leases.into_iter().map(|(_, id)| id).collect()
+    }
+}
