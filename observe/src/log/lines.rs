@@ -1,0 +1,80 @@
+//! The table of lines: level, message, names of the fields. Messages and names are etcd's where etcd has the line.
+
+use super::{Level, Line};
+
+macro_rules! lines {
+    ($($constant:ident: $level:ident $message:literal [$($field:literal),*];)*) => {
+        $(
+            #[doc = $message]
+            pub const $constant: Line = Line { level: Level::$level, message: $message, fields: &[$($field),*] };
+        )*
+    };
+}
+
+// Command line and configuration.
+lines! {
+    RUNNING: Info "Running: " ["args"];
+    FAILED_TO_VERIFY_FLAGS: Warn "failed to verify flags" ["error"];
+    ADVERTISE_NOT_SET: Warn "advertise client URLs are not set" ["error"];
+    USED_ENVIRONMENT: Info "recognized and used environment variable" ["variable-name", "variable-value"];
+    SHADOWED_ENVIRONMENT: Fatal "conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag))" ["environment-variable"];
+    UNKNOWN_ENVIRONMENT: Warn "unrecognized environment variable" ["environment-variable"];
+    SPECIAL_ENVIRONMENT: Warn "cannot set special environment variable" ["key", "value"];
+    SINGLE_PORT: Warn "Running http and grpc server on single port. This is not recommended for production." [];
+    DEFAULT_NAME: Warn "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name" ["name"];
+    CHECKPOINT_WITHOUT_PERSIST: Warn "Detected that checkpointing is enabled without persistence. Consider enabling feature gate LeaseCheckpointPersist" [];
+    MAX_SNAPSHOTS_DEPRECATED: Warn "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8" [];
+    V2_DEPRECATION_DEPRECATED: Warn "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input" [];
+    DATA_DIR_UNSET: Warn "'data-dir' was empty; using default" ["data-dir"];
+    FILE_DESCRIPTORS_TOO_FEW: Fatal "file descriptor limit of etcd process is too low; please set higher" ["limit", "recommended-limit"];
+    START_FAILED: Fatal "discovery failed" ["error"];
+}
+
+// Starting.
+lines! {
+    INVALID_FILE_IN_DATA_DIR: Warn "found invalid file under data directory" ["filename", "data-dir"];
+    SERVER_INITIALIZED: Info "server has already been initialized" ["data-dir", "dir-type"];
+    INITIALIZE_AND_START: Info "Initialize and start etcd server" ["data-dir", "dir-type"];
+    CONFIGURING_PEER_LISTENERS: Info "configuring peer listeners" ["listen-peer-urls"];
+    CONFIGURING_CLIENT_LISTENERS: Info "configuring client listeners" ["listen-client-urls"];
+    STARTING_AN_ETCD_SERVER: Info "starting an etcd server" ["etcd-version", "git-sha", "go-version", "go-os", "go-arch", "max-cpu-set", "max-cpu-available", "member-initialized", "name", "data-dir", "wal-dir", "wal-dir-dedicated", "member-dir", "force-new-cluster", "heartbeat-interval", "election-timeout", "initial-election-tick-advance", "snapshot-count", "max-wals", "max-snapshots", "snapshot-catchup-entries", "initial-advertise-peer-urls", "listen-peer-urls", "advertise-client-urls", "listen-client-urls", "listen-metrics-urls", "local-address", "cors", "host-whitelist", "initial-cluster", "initial-cluster-state", "initial-cluster-token", "quota-backend-bytes", "max-request-bytes", "max-concurrent-streams", "pre-vote", "feature-gates", "initial-corrupt-check", "corrupt-check-time-interval", "compact-check-time-interval", "auto-compaction-mode", "auto-compaction-retention", "auto-compaction-interval", "discovery-token", "discovery-endpoints", "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-insecure-transport", "discovery-insecure-skip-tls-verify", "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "downgrade-check-interval", "max-learners", "v2-deprecation"];
+    STARTING_ETCD_SERVER: Info "starting etcd server" ["local-member-id", "local-server-version", "cluster-id", "cluster-version"];
+    NOW_SERVING: Info "now serving peer/client/metrics" ["local-member-id", "initial-advertise-peer-urls", "listen-peer-urls", "advertise-client-urls", "listen-client-urls", "listen-metrics-urls"];
+    SIMPLE_TOKEN: Warn "simple token is not cryptographically signed" [];
+    PUBLISHED: Info "published local member to cluster through raft" ["local-member-id", "local-member-attributes", "cluster-id", "publish-timeout"];
+    SET_CLUSTER_VERSION: Info "set initial cluster version" ["cluster-id", "local-member-id", "cluster-version"];
+    ADDED_MEMBER: Info "added member" ["cluster-id", "local-member-id", "added-peer-id", "added-peer-peer-urls", "added-peer-is-learner"];
+}
+
+// Serving.
+lines! {
+    READY: Info "ready to serve client requests" [];
+    SERVING_INSECURELY: Info "serving client traffic insecurely; this is strongly discouraged!" ["traffic", "address"];
+    SERVING_PEERS: Info "serving peer traffic" ["address"];
+    SERVING_METRICS: Info "serving metrics" ["address"];
+    NOTIFYING_INIT: Info "notifying init daemon" [];
+    NOTIFIED_INIT: Info "successfully notified init daemon" [];
+    NOTIFY_INIT_FAILED: Error "failed to notify systemd for readiness" ["error"];
+    GRPC_STATUS_CHANGED: Info "grpc service status changed" ["service", "status"];
+    HEALTH_ALARM: Warn "serving /health false due to an alarm" ["alarm"];
+    HEALTH_NO_LEADER: Warn "serving /health false; no leader" [];
+    HEALTH_RANGE_FAILS: Warn "serving /health false; Range fails" ["error"];
+    HEALTH_ERROR: Warn "/health error" ["output", "status-code"];
+    HEALTH_OK: Debug "/health OK" ["status-code"];
+    HEALTH_CHECK_ERROR: Error "Health check error" ["path", "reason", "status-code"];
+    HEALTH_CHECK_OK: Debug "Health check OK" ["path", "status-code"];
+    HEALTH_CHECKS_NOT_EXCLUDED: Warn "some health checks cannot be excluded" ["missing-health-checks"];
+    HOST_REJECTED: Warn "rejecting HTTP request to prevent DNS rebinding attacks" ["host"];
+    ACCEPT_FAILED: Warn "accepting a connection failed" ["address", "error"];
+    CONNECTION_ENDED: Debug "client connection ended with an error" ["remote-addr", "error"];
+}
+
+// Running and stopping.
+lines! {
+    RECEIVED_SIGNAL: Info "received signal; shutting down" ["signal"];
+    CLOSING: Info "closing etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
+    SKIPPED_LEADERSHIP_TRANSFER: Info "skipped leadership transfer for single voting member cluster" ["local-member-id", "current-leader-member-id"];
+    STOPPING_PEERS: Info "stopping serving peer traffic" ["address"];
+    STOPPED_PEERS: Info "stopped serving peer traffic" ["address"];
+    CLOSED: Info "closed etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
+}
