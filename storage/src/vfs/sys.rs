@@ -1,0 +1,42 @@
+//! The system calls that no safe library offers, and the one that is not safe by nature. The only `unsafe` of `vfs`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Takes the open file description's write lock on the whole file, without waiting. False: somebody else has it.
+pub(super) fn try_lock_open_file(file: &File) -> io::Result<bool> {
+    let range = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0, // the kernel demands it of this kind of lock
+    };
+    // SAFETY: the descriptor is open while `file` is borrowed, and `range` outlives the call, which only reads it.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+    if result != -1 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Starts writing out the dirty pages of a range.
+pub(super) fn start_writeback(file: &File, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
+    // SAFETY: the descriptor is open while `file` is borrowed; no memory is passed. A failure (a file system that
+    // cannot do it) is of no concern: the call is a hint.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Maps a whole file for reading.
+pub(super) fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: the mapping must not change under a reader, and the file must not become shorter. `File::map` is for
+    // files that nobody writes to any more; the data directory is ours alone (its lock is held), mode 0700, and a
+    // sealed file is only ever unlinked, which leaves the mapping whole.
+    unsafe { memmap2::Mmap::map(file) }
+}
