@@ -1,6 +1,14 @@
 //! Bytes on disk. This crate knows neither keys nor roles.
 
+mod checksum;
+mod effect;
 mod revision;
+mod revisions;
 pub mod vfs;
+mod window;
 
+pub use checksum::{Checksum, combine};
+pub use effect::{Effect, Record, RowChange, Table};
 pub use revision::{Revision, RevisionKey};
+pub use revisions::{ReadError, RecordBytes, Revisions, Scan, ScannedRecord, in_memory};
+pub use window::{Drain, WindowWriter};
