@@ -1,0 +1,221 @@
+//! One connection to each endpoint, and calls dealt out to those that stand, in turn.
+//!
+//!   endpoint ──task──▶ dial ──▶ READY: in the list ──▶ lost: out of the list, dial again
+//!                       └─ failed: wait 1 s, then longer up to 2 min
+//!
+//! A call waits until some connection stands. What a connection hands back unsent goes to the next one; what was sent fails with
+//! `Unavailable` when its connection is lost, and whether to repeat it is not decided here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::codegen::{Service, StdError};
+use tonic::{Code, Status};
+
+use crate::endpoint::{Address, Endpoint};
+
+const FIRST_RECONNECT: Duration = Duration::from_secs(1);
+const LONGEST_RECONNECT: Duration = Duration::from_secs(120);
+const RECONNECT_GROWTH: f64 = 1.6;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What one stream, and all streams of a connection together, may have underway to us. Watches are read at once, so a large
+/// window costs nothing and lets a long list through at the speed of the network.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+type Sender = http2::SendRequest<tonic::body::Body>;
+
+/// A connection that stands.
+#[derive(Clone)]
+struct Connection {
+    id: usize,
+    sender: Sender,
+    authority: http::uri::Authority,
+}
+
+/// The list of connections that stand, replaced as a whole when one comes or goes.
+type Standing = watch::Sender<Vec<Connection>>;
+
+/// Connections to a set of endpoints. Clones share them; with the last clone they close.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    standing: Standing,
+    turn: AtomicUsize,
+    dialling: std::sync::Mutex<Dialling>,
+    pings: Option<(Duration, Duration)>,
+}
+
+/// The tasks that keep connections up; aborted when they are replaced or dropped.
+struct Dialling {
+    tasks: JoinSet<()>,
+    next_id: usize,
+}
+
+impl Pool {
+    /// Starts to connect to each of `endpoints`, and does not wait for it.
+    pub(crate) fn new(endpoints: Vec<Endpoint>, pings: Option<(Duration, Duration)>) -> Pool {
+        let dialling = std::sync::Mutex::new(Dialling { tasks: JoinSet::new(), next_id: 0 });
+        let shared = Shared { standing: watch::Sender::new(Vec::new()), turn: AtomicUsize::new(0), dialling, pings };
+        let pool = Pool { shared: Arc::new(shared) };
+        pool.set_endpoints(endpoints);
+        pool
+    }
+
+    /// Replaces all endpoints. Calls under way on the old connections come to their end.
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+        let mut dialling = self.shared.dialling.lock().expect("nothing panics while it holds this lock");
+        dialling.tasks = JoinSet::new();
+        self.shared.standing.send_modify(Vec::clear);
+        for endpoint in endpoints {
+            let (id, standing, pings) = (dialling.next_id, self.shared.standing.clone(), self.shared.pings);
+            dialling.next_id += 1;
+            dialling.tasks.spawn(keep_connected(id, endpoint, standing, pings));
+        }
+    }
+
+    /// The next connection in turn, once there is one.
+    async fn next(&self) -> Connection {
+        let mut standing = self.shared.standing.subscribe();
+        loop {
+            {
+                let list = standing.borrow_and_update();
+                let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+                if let Some(connection) = list.get(turn % list.len().max(1)) {
+                    return connection.clone();
+                }
+            }
+            standing.changed().await.expect("the pool holds the sender for as long as it lives");
+        }
+    }
+
+    async fn send(self, mut request: http::Request<tonic::body::Body>) -> Result<Response, Status> {
+        loop {
+            let mut connection = self.next().await;
+            if connection.sender.is_closed() {
+                // Its task has not run since it was lost. Take it out, so that no call meets it again.
+                self.shared.standing.send_modify(|list| list.retain(|c| c.id != connection.id));
+                continue;
+            }
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = http::Uri::builder()
+                .scheme(http::uri::Scheme::HTTP)
+                .authority(connection.authority.clone())
+                .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")))
+                .build()
+                .map_err(|error| Status::internal(error.to_string()))?;
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok(response.map(|body| tonic::body::Body::new(body.map_err(lost as Lost)))),
+                Err(mut failure) => match failure.take_message() {
+                    Some(unsent) => {
+                        self.shared.standing.send_modify(|list| list.retain(|c| c.id != connection.id));
+                        request = unsent;
+                    }
+                    None => return Err(lost(failure.into_error())),
+                },
+            }
+        }
+    }
+}
+
+type Response = http::Response<tonic::body::Body>;
+type Lost = fn(hyper::Error) -> Status;
+
+impl Service<http::Request<tonic::body::Body>> for Pool {
+    type Response = Response;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(())) // waiting for a connection is part of the call
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(self.clone().send(request))
+    }
+}
+
+/// Dials `endpoint`, puts the connection in the list for as long as it stands, and starts over.
+async fn keep_connected(id: usize, endpoint: Endpoint, standing: Standing, pings: Option<(Duration, Duration)>) {
+    let mut wait = FIRST_RECONNECT;
+    let mut jitter = crate::call::Jitter::new();
+    loop {
+        match tokio::time::timeout(CONNECT_TIMEOUT, dial(&endpoint, pings)).await {
+            Ok(Ok((sender, driver))) => {
+                wait = FIRST_RECONNECT;
+                let authority = endpoint.authority.clone();
+                standing.send_modify(|list| list.push(Connection { id, sender, authority }));
+                driver.await;
+                standing.send_modify(|list| list.retain(|c| c.id != id));
+            }
+            Ok(Err(_)) | Err(_) => {
+                tokio::time::sleep(wait.mul_f64(1.0 + 0.2 * jitter.next())).await;
+                wait = wait.mul_f64(RECONNECT_GROWTH).min(LONGEST_RECONNECT);
+            }
+        }
+    }
+}
+
+/// Drives a connection until it is lost.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn dial(endpoint: &Endpoint, pings: Option<(Duration, Duration)>) -> Result<(Sender, Driver), StdError> {
+    match &endpoint.address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address.as_str()).await?;
+            stream.set_nodelay(true)?;
+            handshake(stream, pings).await
+        }
+        Address::Unix(path) => handshake(UnixStream::connect(path).await?, pings).await,
+    }
+}
+
+async fn handshake<S>(stream: S, pings: Option<(Duration, Duration)>) -> Result<(Sender, Driver), StdError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    if let Some((interval, timeout)) = pings {
+        builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    Ok((sender, Box::pin(async move { drop(connection.await) })))
+}
+
+/// What a call ends with when the transport gives out under it.
+fn lost(error: hyper::Error) -> Status {
+    let reason =
+        std::error::Error::source(&error).and_then(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+    let code = match reason {
+        Some(h2::Reason::CANCEL) => Code::Cancelled,
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(h2::Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        Some(h2::Reason::INTERNAL_ERROR | h2::Reason::PROTOCOL_ERROR) => Code::Internal,
+        _ => Code::Unavailable,
+    };
+    let mut text = format!("connection error: {error}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    Status::new(code, text)
+}
