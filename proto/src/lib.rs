@@ -1,6 +1,6 @@
 //! The messages of etcd's API, log and files, one module a protobuf package, generated from `proto/*.proto`.
 //!
-//! `raft` (a feature) is the only place where Raft's own types and their wire form meet.
+//! `wire` reads them as generously as Go does. `raft` (a feature) is the only place where Raft's own types and their wire form meet.
 
 macro_rules! packages {
     ($($(#[$doc:meta])* $module:ident = $package:literal;)*) => {
@@ -36,3 +36,4 @@ packages! {
 
 #[cfg(feature = "raft")]
 pub mod raft;
+pub mod wire;

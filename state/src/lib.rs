@@ -1,4 +1,19 @@
 //! What the log decides. Deterministic, one writer; a clock is an argument.
+//!
+//!   entry ──command──▶ apply ──▶ effect (records, rows) ──▶ window, store
+//!                        │  └──▶ outcome ──▶ who waits
+//!                        ├─ mvcc      keys, their revisions, reads at one revision
+//!                        ├─ lease     keys that go with their owner
+//!                        └─ cluster   members and versions
 
+pub mod answer;
 pub mod clock;
+pub mod cluster;
+pub mod command;
+mod error;
 pub mod lease;
+mod tables;
+
+pub use answer::{Outcome, Response};
+pub use command::{Command, Proposal, RequestId};
+pub use error::{ApplyError, ReadError, RevisionError};
