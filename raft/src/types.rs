@@ -36,6 +36,24 @@ impl Index {
     pub fn next(self) -> Index {
         Index(self.0 + 1)
     }
+
+    /// The place before this one; 0 stays 0.
+    pub fn prev(self) -> Index {
+        Index(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::LowerHex for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+/// An entry's place together with its term. Two logs that hold the same position are equal up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    pub term: Term,
+    pub index: Index,
 }
 
 /// What kind of thing an entry holds.
@@ -57,6 +75,24 @@ pub struct Entry {
     pub index: Index,
     pub kind: EntryKind,
     pub data: Bytes,
+}
+
+impl Entry {
+    /// How long the entry is as raftpb writes it: what every limit in bytes counts.
+    pub fn encoded_len(&self) -> u64 {
+        fn field(value: u64) -> u64 {
+            let bits = u64::from(u64::BITS - (value | 1).leading_zeros());
+            1 + bits.div_ceil(7)
+        }
+        let kind = if self.kind == EntryKind::Normal { 0 } else { 2 };
+        let length = self.data.len() as u64;
+        let data = if length == 0 { 0 } else { field(length) + length };
+        kind + field(self.term.0) + field(self.index.0) + data
+    }
+
+    pub(crate) fn position(&self) -> LogPosition {
+        LogPosition { term: self.term, index: self.index }
+    }
 }
 
 /// What a node must not forget over a restart, beside its log (Raft thesis, figure 3.1).

@@ -1,0 +1,88 @@
+//! When an election is due. Time is ticks: the crate reads no clock, and draws only from the seed it was given.
+
+use crate::rng::Rng;
+
+/// Counts ticks since the node heard from a leader, granted a vote or changed its role.
+#[derive(Debug)]
+pub struct ElectionClock {
+    elapsed_ticks: u32,
+    base_ticks: u32,
+    /// Drawn anew at every change of role, so that nodes which tried at once do not do so for ever.
+    timeout_ticks: u32,
+    rng: Rng,
+}
+
+impl ElectionClock {
+    pub fn new(base_ticks: u32, seed: u64) -> ElectionClock {
+        let mut clock = ElectionClock { elapsed_ticks: 0, base_ticks, timeout_ticks: base_ticks, rng: Rng::new(seed) };
+        clock.redraw();
+        clock
+    }
+
+    pub fn tick(&mut self) {
+        self.elapsed_ticks += 1;
+    }
+
+    /// Starts counting again, with the same timeout.
+    pub fn restart(&mut self) {
+        self.elapsed_ticks = 0;
+    }
+
+    /// Starts counting again, with a new timeout.
+    pub fn redraw(&mut self) {
+        self.elapsed_ticks = 0;
+        self.timeout_ticks = self.base_ticks + self.rng.below(self.base_ticks);
+    }
+
+    /// Whether an election is due.
+    pub fn is_due(&self) -> bool {
+        self.elapsed_ticks >= self.timeout_ticks
+    }
+
+    /// Whether a whole election timeout has passed, without the random part.
+    pub fn base_passed(&self) -> bool {
+        self.elapsed_ticks >= self.base_ticks
+    }
+
+    /// How long the leader that was last heard still counts as alive.
+    pub fn lease_remaining_ticks(&self) -> u32 {
+        self.base_ticks.saturating_sub(self.elapsed_ticks)
+    }
+
+    /// Sets the timeout until it is next drawn.
+    pub fn set_timeout(&mut self, ticks: u32) {
+        self.timeout_ticks = ticks;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_lie_between_one_and_two_times_the_base() {
+        let mut clock = ElectionClock::new(10, 7);
+        let mut seen = [false; 20];
+        for _ in 0..1000 {
+            clock.redraw();
+            seen[clock.timeout_ticks as usize] = true;
+        }
+        assert!(seen[..10].iter().all(|seen| !seen), "a timeout below the base");
+        assert!(seen[10..].iter().all(|seen| *seen), "every timeout in the range is drawn");
+    }
+
+    #[test]
+    fn one_seed_gives_one_sequence() {
+        let draw = |seed| {
+            let mut clock = ElectionClock::new(10, seed);
+            (0..20)
+                .map(|_| {
+                    clock.redraw();
+                    clock.timeout_ticks
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a node is told when it is made.
+
+use std::fmt;
+
+use crate::types::{Index, NodeId};
+
+/// How a node behaves. `Config::new` has etcd's defaults; sizes count the encoded entries, and `u64::MAX` means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub id: NodeId,
+    /// Ticks without a leader until an election. The time in use is drawn from `election_ticks..2 * election_ticks`.
+    pub election_ticks: u32,
+    /// Ticks between two heartbeats.
+    pub heartbeat_ticks: u32,
+    /// What the owner has already applied: it is not handed out again.
+    pub applied: Index,
+    /// Entries in one `Append`; at least one entry goes even so.
+    pub max_size_per_message: u64,
+    /// Entries handed out and not yet applied. When as much is out, no more is handed out until some is applied.
+    pub max_committed_size: u64,
+    /// Data proposed and not yet applied. When full, proposals are refused.
+    pub max_uncommitted_size: u64,
+    /// `Append`s sent and not yet answered, for each follower. When full, only empty ones go.
+    pub max_inflight_messages: usize,
+    /// Data sent and not yet acknowledged, for each follower. When full, only empty messages go.
+    pub max_inflight_bytes: u64,
+    /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
+    /// ignore candidates.
+    pub check_quorum: bool,
+    /// Ask whether an election could be won before starting one, so that a node that was cut off disturbs nobody.
+    pub pre_vote: bool,
+    pub read_only: ReadOnlyMode,
+    pub writes: StorageWrites,
+    /// Refuse proposals on followers rather than hand them on.
+    pub disable_proposal_forwarding: bool,
+    /// Let every configuration change into the log, even one that cannot be applied.
+    pub disable_conf_change_validation: bool,
+    /// A leader that is removed or becomes a learner steps down at once.
+    pub step_down_on_removal: bool,
+    /// Where the random election timeouts come from: the only randomness there is.
+    pub seed: u64,
+}
+
+/// How a leader makes sure that it leads before it answers a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOnlyMode {
+    /// It asks a quorum.
+    Safe,
+    /// It trusts that no other leader can have been elected while `check_quorum` holds, which needs bounded clock drift.
+    LeaseBased,
+}
+
+/// How the owner writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageWrites {
+    /// It goes on while the disk works, and reports with `RawNode::saved`. Only what is saved is handed out to be applied.
+    Asynchronous,
+    /// It saves all of a `Ready` before it applies any of it, and takes the next one only then. A `Ready` may ask to
+    /// save and to apply the same entry.
+    Synchronous,
+}
+
+impl Config {
+    /// A node with etcd's defaults.
+    pub fn new(id: NodeId) -> Config {
+        Config {
+            id,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            applied: Index(0),
+            max_size_per_message: 1 << 20,
+            max_committed_size: 1 << 20,
+            max_uncommitted_size: u64::MAX,
+            max_inflight_messages: 512,
+            max_inflight_bytes: u64::MAX,
+            check_quorum: true,
+            pre_vote: true,
+            read_only: ReadOnlyMode::Safe,
+            writes: StorageWrites::Asynchronous,
+            disable_proposal_forwarding: false,
+            disable_conf_change_validation: false,
+            step_down_on_removal: false,
+            seed: id.0,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |what| Err(ConfigError(what));
+        if self.id.0 == 0 || self.id.0 >= u64::MAX - 1 {
+            return refuse(
+                "the id must be neither 0 nor one of the two largest numbers, which have a meaning in messages",
+            );
+        }
+        if self.heartbeat_ticks == 0 {
+            return refuse("heartbeat_ticks must be greater than 0");
+        }
+        if self.election_ticks <= self.heartbeat_ticks {
+            return refuse("election_ticks must be greater than heartbeat_ticks");
+        }
+        if self.max_inflight_messages == 0 {
+            return refuse("max_inflight_messages must be greater than 0");
+        }
+        if self.max_inflight_bytes < self.max_size_per_message {
+            return refuse("max_inflight_bytes must be at least max_size_per_message");
+        }
+        if self.max_committed_size == 0 {
+            return refuse("max_committed_size must be greater than 0");
+        }
+        if self.read_only == ReadOnlyMode::LeaseBased && !self.check_quorum {
+            return refuse("lease-based reads need check_quorum");
+        }
+        Ok(())
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub &'static str);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "raft configuration: {}", self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,308 @@
+//! The replicated log: what is saved, what is not, how far it is committed and how far applied.
+//!
+//! ```text
+//!   applied <= applying <= committed            all are positions in one line of entries
+//!   ├───────────── saved (LogStore) ────────────┼──── unsaved (memory) ────┤
+//! ```
+//!
+//! A committed entry is never replaced. `applying` is what was handed out to be applied; no more is handed out while as
+//! many bytes as the budget allows are out.
+
+mod budget;
+pub mod memory;
+pub mod store;
+mod unsaved;
+
+use crate::log::budget::ApplyBudget;
+use crate::log::memory::take_up_to;
+use crate::log::store::{LogError, LogStore};
+use crate::log::unsaved::Unsaved;
+use crate::logger::{BoxedLogger, line};
+use crate::types::{Entry, HardState, Index, LogPosition, Snapshot, Term};
+
+#[derive(Debug)]
+pub struct RaftLog<L> {
+    store: L,
+    unsaved: Unsaved,
+    committed: Index,
+    applying: Index,
+    applied: Index,
+    budget: ApplyBudget,
+}
+
+impl<L: LogStore> RaftLog<L> {
+    pub fn new(store: L, max_applying_size: u64) -> RaftLog<L> {
+        let before_first = store.first_index().prev();
+        let unsaved = Unsaved::new(store.last_index().next());
+        RaftLog {
+            store,
+            unsaved,
+            committed: before_first,
+            applying: before_first,
+            applied: before_first,
+            budget: ApplyBudget::new(max_applying_size),
+        }
+    }
+
+    pub fn store(&self) -> &L {
+        &self.store
+    }
+
+    pub fn store_mut(&mut self) -> &mut L {
+        &mut self.store
+    }
+
+    pub fn committed(&self) -> Index {
+        self.committed
+    }
+
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// Sets how far the log was committed before the start. False if the log cannot be: it lost its end.
+    pub fn resume(&mut self, hard_state: HardState) -> bool {
+        let possible = (self.committed..=self.last_index()).contains(&hard_state.commit);
+        if possible {
+            self.committed = hard_state.commit;
+        }
+        possible
+    }
+
+    pub fn first_index(&self) -> Index {
+        self.unsaved.snapshot_index().map_or_else(|| self.store.first_index(), Index::next)
+    }
+
+    pub fn last_index(&self) -> Index {
+        self.unsaved.last_index().unwrap_or_else(|| self.store.last_index())
+    }
+
+    pub fn term(&self, index: Index) -> Result<Term, LogError> {
+        if let Some(term) = self.unsaved.term(index) {
+            return Ok(term);
+        }
+        if index > self.last_index() {
+            return Err(LogError::Unavailable);
+        }
+        if index.next() < self.first_index() {
+            return Err(LogError::Compacted);
+        }
+        self.store.term(index)
+    }
+
+    pub fn last(&self) -> LogPosition {
+        let index = self.last_index();
+        let term =
+            self.term(index).unwrap_or_else(|e| panic!("unexpected error when getting the last term at {index}: {e}"));
+        LogPosition { term, index }
+    }
+
+    pub fn holds(&self, position: LogPosition) -> bool {
+        self.term(position.index) == Ok(position.term)
+    }
+
+    /// Whether a log that ends at `other` has all that this one may have committed (Raft thesis, 3.6.1).
+    pub fn is_behind_or_equal(&self, other: LogPosition) -> bool {
+        let last = self.last();
+        (other.term, other.index) >= (last.term, last.index)
+    }
+
+    /// Appends the leader's entries if the log holds `prev`, and returns the last index that is now equal to the leader's.
+    pub fn append_from_leader(
+        &mut self,
+        prev: LogPosition,
+        mut entries: Vec<Entry>,
+        logger: &BoxedLogger,
+    ) -> Option<Index> {
+        if !self.holds(prev) {
+            return None;
+        }
+        let last_new = Index(prev.index.0 + entries.len() as u64);
+        if let Some(place) = entries.iter().position(|entry| !self.holds(entry.position())) {
+            let first = entries[place].position();
+            if first.index <= self.last_index() {
+                line!(
+                    logger,
+                    Info,
+                    "found conflict at index {} [existing term: {}, conflicting term: {}]",
+                    first.index,
+                    self.term(first.index).unwrap_or_default(),
+                    first.term
+                );
+            }
+            assert!(
+                first.index > self.committed,
+                "entry {} conflict with committed entry [committed({})]",
+                first.index,
+                self.committed
+            );
+            self.unsaved.append(entries.drain(place..), first.index, logger);
+        }
+        Some(last_new)
+    }
+
+    /// Appends an entry of our own.
+    pub fn push(&mut self, entry: Entry) {
+        self.unsaved.push(entry);
+    }
+
+    /// The last position at or before `index` whose term is not greater than `term`: where two logs may meet. Term 0 if
+    /// it cannot be known.
+    pub fn find_conflict_by_term(&self, index: Index, term: Term) -> LogPosition {
+        let mut index = index;
+        while index.0 > 0 {
+            match self.term(index) {
+                Err(_) => return LogPosition { term: Term(0), index },
+                Ok(ours) if ours <= term => return LogPosition { term: ours, index },
+                Ok(_) => index = index.prev(),
+            }
+        }
+        LogPosition::default()
+    }
+
+    /// # Panics
+    /// If the log does not reach as far: an entry that we acknowledged is gone.
+    pub fn commit_to(&mut self, index: Index) {
+        if index <= self.committed {
+            return;
+        }
+        let last = self.last_index();
+        assert!(
+            index <= last,
+            "tocommit({index}) is out of range [lastIndex({last})]. Was the raft log corrupted, truncated, or lost?"
+        );
+        self.committed = index;
+    }
+
+    pub fn has_unsaved_entries(&self) -> bool {
+        self.unsaved.has_entries()
+    }
+
+    pub fn has_unsaved_snapshot(&self) -> bool {
+        self.unsaved.has_snapshot()
+    }
+
+    pub fn has_to_save(&self) -> bool {
+        self.unsaved.has_new()
+    }
+
+    pub fn take_to_save(&mut self) -> (Option<Snapshot>, Vec<Entry>) {
+        self.unsaved.take_new()
+    }
+
+    pub fn saved(&mut self, position: LogPosition, logger: &BoxedLogger) {
+        self.unsaved.saved(position, logger);
+    }
+
+    pub fn snapshot_saved(&mut self, index: Index) -> u64 {
+        self.unsaved.snapshot_saved(index);
+        self.applied_to(index)
+    }
+
+    pub fn has_to_apply(&self, unsaved_too: bool) -> bool {
+        self.applying < self.applicable(unsaved_too)
+    }
+
+    /// Hands out committed entries, unless as much as the budget allows is out.
+    pub fn take_to_apply(&mut self, unsaved_too: bool) -> Vec<Entry> {
+        let until = self.applicable(unsaved_too);
+        if self.applying >= until {
+            return Vec::new();
+        }
+        let entries = self
+            .slice(self.applying.next(), until.next(), self.budget.left())
+            .unwrap_or_else(|e| panic!("unexpected error when getting unapplied entries ({e})"));
+        if let Some(last) = entries.last() {
+            self.applying = last.index;
+            self.budget.take(&entries, until);
+        }
+        entries
+    }
+
+    /// How far committed entries may be handed out now.
+    fn applicable(&self, unsaved_too: bool) -> Index {
+        // A snapshot must reach the state machine before the entries behind it.
+        if self.budget.is_spent() || self.unsaved.has_snapshot() {
+            return self.applying;
+        }
+        if unsaved_too { self.committed } else { self.committed.min(self.unsaved.offset().prev()) }
+    }
+
+    /// Notes what was applied, and returns how much data of normal proposals it held.
+    ///
+    /// # Panics
+    /// If it was not committed.
+    pub fn applied_to(&mut self, index: Index) -> u64 {
+        let index = index.max(self.applied);
+        assert!(
+            index <= self.committed,
+            "applied({index}) is out of range [prevApplied({}), committed({})]",
+            self.applied,
+            self.committed
+        );
+        self.applied = index;
+        self.applying = self.applying.max(index);
+        self.budget.give_back(index)
+    }
+
+    /// Entries from `from` on, as many as fit.
+    pub fn entries(&self, from: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
+        if from > self.last_index() {
+            return Ok(Vec::new());
+        }
+        self.slice(from, self.last_index().next(), max_size)
+    }
+
+    /// Entries of `from..until`, as many as fit into `max_size`, but one at least.
+    pub fn slice(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
+        if from < self.first_index() {
+            return Err(LogError::Compacted);
+        }
+        if from >= until {
+            return Ok(Vec::new());
+        }
+        let offset = self.unsaved.offset();
+        if from >= offset {
+            return Ok(take_up_to(self.unsaved.range(from, until), max_size));
+        }
+        let cut = until.min(offset);
+        let mut entries = self.store.entries(from, cut, max_size)?;
+        if until <= offset || (entries.len() as u64) < cut.0 - from.0 {
+            return Ok(entries);
+        }
+        let size: u64 = entries.iter().map(Entry::encoded_len).sum();
+        if size >= max_size {
+            return Ok(entries);
+        }
+        let rest = take_up_to(self.unsaved.range(offset, until), max_size - size);
+        if rest.len() == 1 && size + rest[0].encoded_len() > max_size {
+            return Ok(entries);
+        }
+        entries.extend(rest);
+        Ok(entries)
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot, LogError> {
+        self.unsaved.snapshot().cloned().map_or_else(|| self.store.snapshot(), Ok)
+    }
+
+    /// Replaces the log by a snapshot from the leader.
+    pub fn restore(&mut self, snapshot: Snapshot, logger: &BoxedLogger) {
+        line!(
+            logger,
+            Info,
+            "log [committed={}, applied={}, applying={}, unstable.offset={}, unstable.offsetInProgress={}, \
+             len(unstable.Entries)={}] starts to restore snapshot [index: {}, term: {}]",
+            self.committed,
+            self.applied,
+            self.applying,
+            self.unsaved.offset(),
+            self.unsaved.taken(),
+            self.unsaved.len(),
+            snapshot.meta.index,
+            snapshot.meta.term
+        );
+        self.committed = snapshot.meta.index;
+        self.unsaved.restore(snapshot);
+    }
+}

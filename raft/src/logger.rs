@@ -1,0 +1,46 @@
+//! Where Raft's log lines go: one small sink, given at construction. The texts are those of etcd's library, which
+//! operators know and tools search for.
+
+use std::fmt;
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Takes log lines.
+pub trait Logger {
+    /// Whether lines of this level are wanted: those that are not are never formatted.
+    fn enabled(&self, level: Level) -> bool;
+
+    /// Takes one line.
+    fn log(&self, level: Level, line: fmt::Arguments<'_>);
+}
+
+/// Drops every line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Logger for Silent {
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+
+    fn log(&self, _: Level, _: fmt::Arguments<'_>) {}
+}
+
+/// The logger that a node owns.
+pub type BoxedLogger = Box<dyn Logger + Send>;
+
+macro_rules! line {
+    ($logger:expr, $level:ident, $($text:tt)+) => {
+        if $logger.enabled($crate::logger::Level::$level) {
+            $logger.log($crate::logger::Level::$level, format_args!($($text)+));
+        }
+    };
+}
+pub(crate) use line;

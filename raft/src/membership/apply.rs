@@ -1,0 +1,149 @@
+//! Carrying out a change.
+
+use std::fmt;
+
+use crate::membership::Membership;
+use crate::membership::change::{ChangeKind, ConfChangeV2, MemberChange, Step};
+use crate::quorum::Majority;
+use crate::types::NodeId;
+
+/// Why a change cannot be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    AlreadyJoint,
+    NotJoint,
+    SimpleInJoint,
+    NoVoters,
+    RemovedAllVoters,
+    TooManyVotersChanged,
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangeError::AlreadyJoint => "config is already joint",
+            ChangeError::NotJoint => "can't leave a non-joint config",
+            ChangeError::SimpleInJoint => "can't apply simple config change in joint config",
+            ChangeError::NoVoters => "can't make a zero-voter config joint",
+            ChangeError::RemovedAllVoters => "removed all voters",
+            ChangeError::TooManyVotersChanged => "more than one voter changed without entering joint config",
+        })
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+impl Membership {
+    /// The members after a change.
+    pub fn changed(&self, change: &ConfChangeV2) -> Result<Membership, ChangeError> {
+        match change.step() {
+            Step::Simple => self.simple(&change.changes),
+            Step::EnterJoint { auto_leave } => self.enter_joint(auto_leave, &change.changes),
+            Step::LeaveJoint => self.leave_joint(),
+        }
+    }
+
+    /// Changes at most one voter: the quorums before and after then overlap.
+    pub fn simple(&self, changes: &[MemberChange]) -> Result<Membership, ChangeError> {
+        if self.voters.is_joint() {
+            return Err(ChangeError::SimpleInJoint);
+        }
+        let mut after = self.clone();
+        after.carry_out(changes)?;
+        let (old, new) = (&self.voters.incoming, &after.voters.incoming);
+        let missing = |from: &Majority, of: &Majority| of.voters().iter().filter(|id| !from.contains(**id)).count();
+        if missing(old, new) + missing(new, old) > 1 {
+            return Err(ChangeError::TooManyVotersChanged);
+        }
+        after.check();
+        Ok(after)
+    }
+
+    /// Keeps the old quorum beside the new one.
+    pub fn enter_joint(&self, auto_leave: bool, changes: &[MemberChange]) -> Result<Membership, ChangeError> {
+        if self.voters.is_joint() {
+            return Err(ChangeError::AlreadyJoint);
+        }
+        if self.voters.incoming.is_empty() {
+            return Err(ChangeError::NoVoters);
+        }
+        let mut after = self.clone();
+        after.voters.outgoing = after.voters.incoming.clone();
+        after.carry_out(changes)?;
+        after.auto_leave = auto_leave;
+        after.check();
+        Ok(after)
+    }
+
+    /// Drops the old quorum.
+    pub fn leave_joint(&self) -> Result<Membership, ChangeError> {
+        if !self.voters.is_joint() {
+            return Err(ChangeError::NotJoint);
+        }
+        let mut after = self.clone();
+        for id in std::mem::take(&mut after.learners_next) {
+            insert(&mut after.learners, id);
+        }
+        after.voters.outgoing = Majority::default();
+        after.auto_leave = false;
+        after.check();
+        Ok(after)
+    }
+
+    fn carry_out(&mut self, changes: &[MemberChange]) -> Result<(), ChangeError> {
+        for MemberChange { kind, node } in changes {
+            if node.0 == 0 {
+                continue;
+            }
+            match kind {
+                ChangeKind::AddNode => {
+                    remove(&mut self.learners, *node);
+                    remove(&mut self.learners_next, *node);
+                    self.voters.incoming.insert(*node);
+                }
+                ChangeKind::AddLearnerNode if self.is_learner(*node) => {}
+                ChangeKind::AddLearnerNode => {
+                    self.remove(*node);
+                    let still_votes = self.voters.outgoing.contains(*node);
+                    insert(if still_votes { &mut self.learners_next } else { &mut self.learners }, *node);
+                }
+                ChangeKind::RemoveNode => self.remove(*node),
+                ChangeKind::UpdateNode => {}
+            }
+        }
+        if self.voters.incoming.is_empty() { Err(ChangeError::RemovedAllVoters) } else { Ok(()) }
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        self.voters.incoming.remove(id);
+        remove(&mut self.learners, id);
+        remove(&mut self.learners_next, id);
+    }
+
+    fn check(&self) {
+        for id in &self.learners_next {
+            assert!(self.voters.outgoing.contains(*id), "{id} is in LearnersNext, but not Voters[1]");
+            assert!(!self.is_learner(*id), "{id} is in LearnersNext, but is already marked as learner");
+        }
+        for id in &self.learners {
+            assert!(!self.voters.outgoing.contains(*id), "{id} is in Learners and Voters[1]");
+            assert!(!self.voters.incoming.contains(*id), "{id} is in Learners and Voters[0]");
+        }
+        if !self.voters.is_joint() {
+            assert!(self.learners_next.is_empty(), "LearnersNext must be empty when not joint");
+            assert!(!self.auto_leave, "AutoLeave must be false when not joint");
+        }
+    }
+}
+
+fn insert(ids: &mut Vec<NodeId>, id: NodeId) {
+    if let Err(place) = ids.binary_search(&id) {
+        ids.insert(place, id);
+    }
+}
+
+fn remove(ids: &mut Vec<NodeId>, id: NodeId) {
+    if let Ok(place) = ids.binary_search(&id) {
+        ids.remove(place);
+    }
+}

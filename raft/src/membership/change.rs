@@ -1,0 +1,158 @@
+//! A change of members as it is proposed.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::membership::DecodeError;
+use crate::types::{Entry, EntryKind, NodeId};
+
+/// A change of members, in one of the two forms that the log knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfChange {
+    V1(ConfChangeV1),
+    V2(ConfChangeV2),
+}
+
+/// A change of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfChangeV1 {
+    /// Chosen by the owner to find its request again; Raft does not look at it.
+    pub id: u64,
+    pub change: MemberChange,
+    pub context: Bytes,
+}
+
+/// Any number of changes that come into force together. None at all: leave the joint configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfChangeV2 {
+    pub transition: Transition,
+    pub changes: Vec<MemberChange>,
+    pub context: Bytes,
+}
+
+/// What becomes of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberChange {
+    pub kind: ChangeKind,
+    /// Node 0: a change that the state machine refused. It has no effect.
+    pub node: NodeId,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It becomes a voter.
+    #[default]
+    AddNode,
+    RemoveNode,
+    /// Nothing changes for Raft; the context tells the state machine what does.
+    UpdateNode,
+    /// It becomes a learner: it receives the log and does not vote.
+    AddLearnerNode,
+}
+
+/// How the change comes into force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transition {
+    /// At once if at most one member changes, else as `JointImplicit`.
+    #[default]
+    Auto,
+    /// Through a joint configuration that the leader leaves by itself.
+    JointImplicit,
+    /// Through a joint configuration that is left when somebody proposes an empty change.
+    JointExplicit,
+}
+
+impl ConfChange {
+    /// The change that an entry holds; `None` for a normal entry.
+    pub fn from_entry(entry: &Entry) -> Option<Result<ConfChange, DecodeError>> {
+        match entry.kind {
+            EntryKind::Normal => None,
+            EntryKind::ConfChange => Some(ConfChangeV1::decode(&entry.data).map(ConfChange::V1)),
+            EntryKind::ConfChangeV2 => Some(ConfChangeV2::decode(&entry.data).map(ConfChange::V2)),
+        }
+    }
+
+    /// The kind and the data of the entry that carries the change.
+    pub fn to_entry_parts(&self) -> (EntryKind, Bytes) {
+        match self {
+            ConfChange::V1(change) => (EntryKind::ConfChange, change.encode()),
+            ConfChange::V2(change) => (EntryKind::ConfChangeV2, change.encode()),
+        }
+    }
+
+    /// The same change in the newer form.
+    pub fn into_v2(self) -> ConfChangeV2 {
+        match self {
+            ConfChange::V1(ConfChangeV1 { change, context, .. }) => {
+                ConfChangeV2 { transition: Transition::Auto, changes: vec![change], context }
+            }
+            ConfChange::V2(change) => change,
+        }
+    }
+}
+
+impl From<ConfChangeV1> for ConfChange {
+    fn from(change: ConfChangeV1) -> ConfChange {
+        ConfChange::V1(change)
+    }
+}
+
+impl From<ConfChangeV2> for ConfChange {
+    fn from(change: ConfChangeV2) -> ConfChange {
+        ConfChange::V2(change)
+    }
+}
+
+/// How a change is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Simple,
+    EnterJoint { auto_leave: bool },
+    LeaveJoint,
+}
+
+impl ConfChangeV2 {
+    pub(crate) fn step(&self) -> Step {
+        match (self.transition, self.changes.len()) {
+            (Transition::Auto, 0) => Step::LeaveJoint,
+            (Transition::Auto, 1) => Step::Simple,
+            (Transition::Auto | Transition::JointImplicit, _) => Step::EnterJoint { auto_leave: true },
+            (Transition::JointExplicit, _) => Step::EnterJoint { auto_leave: false },
+        }
+    }
+}
+
+impl ChangeKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            ChangeKind::AddNode => "ConfChangeAddNode",
+            ChangeKind::RemoveNode => "ConfChangeRemoveNode",
+            ChangeKind::UpdateNode => "ConfChangeUpdateNode",
+            ChangeKind::AddLearnerNode => "ConfChangeAddLearnerNode",
+        }
+    }
+}
+
+impl Transition {
+    pub fn name(self) -> &'static str {
+        match self {
+            Transition::Auto => "ConfChangeTransitionAuto",
+            Transition::JointImplicit => "ConfChangeTransitionJointImplicit",
+            Transition::JointExplicit => "ConfChangeTransitionJointExplicit",
+        }
+    }
+}
+
+impl fmt::Display for ConfChangeV2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transition:{}", self.transition.name())?;
+        for change in &self.changes {
+            write!(f, " changes:{{type:{} node_id:{}}}", change.kind.name(), change.node)?;
+        }
+        if !self.context.is_empty() {
+            write!(f, " context:\"{}\"", self.context.escape_ascii())?;
+        }
+        Ok(())
+    }
+}

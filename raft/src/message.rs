@@ -1,0 +1,128 @@
+//! What nodes say to one another. Only what crosses the network is a message: ticks, saved writes, applied entries and
+//! the wishes of the owner are calls of `RawNode`.
+
+use bytes::Bytes;
+
+use crate::types::{Entry, Index, LogPosition, NodeId, Snapshot, Term};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub to: NodeId,
+    pub from: NodeId,
+    /// The sender's term; of a vote, the term it is asked or given for. 0 for `Propose` and `ReadIndex`, which a
+    /// follower hands on to whoever leads.
+    pub term: Term,
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A follower hands a proposal on to the leader. The entries have no term and index yet.
+    Propose(Vec<Entry>),
+    /// The leader's entries behind `prev`, and how far the log is committed.
+    Append { prev: LogPosition, entries: Vec<Entry>, commit: Index },
+    /// The follower holds the leader's log up to `index`.
+    AppendAccepted { index: Index },
+    /// The follower does not hold the position at `index`. The leader should try at `hint`.
+    AppendRejected { index: Index, hint: LogPosition },
+    /// A candidate asks for a vote.
+    Vote(VoteRequest),
+    /// The answer to a `Vote` of the same kind.
+    VoteAnswer { kind: VoteKind, granted: bool },
+    /// The log up to the snapshot's index, for a follower that is too far behind for entries.
+    Snapshot(Snapshot),
+    /// The leader is alive. `context` numbers the read that this round may confirm; it is empty if none waits.
+    Heartbeat { commit: Index, context: Bytes },
+    /// The answer to a heartbeat: its context, unchanged.
+    HeartbeatAnswer { context: Bytes },
+    /// Make the sender the leader.
+    TransferLeader,
+    /// Start an election at once: the leader gives up its place.
+    TimeoutNow,
+    /// A follower asks for an index to read at.
+    ReadIndex { context: Bytes },
+    /// The log at `index` holds all that was committed when the reader asked.
+    ReadIndexAnswer { index: Index, context: Bytes },
+    /// Stop following the leader until it is heard again.
+    ForgetLeader,
+}
+
+/// A candidate's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoteRequest {
+    pub kind: VoteKind,
+    /// The candidate's last entry.
+    pub last: LogPosition,
+    /// The leader asked for this election: voters need not wait until they have not heard of it for a while.
+    pub transfer: bool,
+}
+
+/// Whether a vote is binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteKind {
+    /// A question only: could the candidate win? Nothing is changed by asking.
+    Pre,
+    /// At most one vote a term.
+    Binding,
+}
+
+impl Body {
+    /// The name of the message type in raftpb.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Body::Propose(_) => "MsgProp",
+            Body::Append { .. } => "MsgApp",
+            Body::AppendAccepted { .. } | Body::AppendRejected { .. } => "MsgAppResp",
+            Body::Vote(request) => request.kind.request_name(),
+            Body::VoteAnswer { kind, .. } => kind.answer_name(),
+            Body::Snapshot(_) => "MsgSnap",
+            Body::Heartbeat { .. } => "MsgHeartbeat",
+            Body::HeartbeatAnswer { .. } => "MsgHeartbeatResp",
+            Body::TransferLeader => "MsgTransferLeader",
+            Body::TimeoutNow => "MsgTimeoutNow",
+            Body::ReadIndex { .. } => "MsgReadIndex",
+            Body::ReadIndexAnswer { .. } => "MsgReadIndexResp",
+            Body::ForgetLeader => "MsgForgetLeader",
+        }
+    }
+
+    /// Whether the message may leave only when all that the sender had in memory is on disk: it promises something.
+    pub(crate) fn waits_for_save(&self) -> bool {
+        matches!(self, Body::AppendAccepted { .. } | Body::AppendRejected { .. } | Body::VoteAnswer { .. })
+    }
+
+    /// Whether the message answers one of ours, and so can only come from a member.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Body::AppendAccepted { .. }
+                | Body::AppendRejected { .. }
+                | Body::VoteAnswer { .. }
+                | Body::HeartbeatAnswer { .. }
+                | Body::ReadIndexAnswer { .. }
+        )
+    }
+
+    /// Whether only the leader of the message's term says this.
+    pub(crate) fn is_from_leader(&self) -> bool {
+        matches!(self, Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_))
+    }
+}
+
+impl VoteKind {
+    pub(crate) fn request_name(self) -> &'static str {
+        match self {
+            VoteKind::Pre => "MsgPreVote",
+            VoteKind::Binding => "MsgVote",
+        }
+    }
+
+    pub(crate) fn answer_name(self) -> &'static str {
+        match self {
+            VoteKind::Pre => "MsgPreVoteResp",
+            VoteKind::Binding => "MsgVoteResp",
+        }
+    }
+}

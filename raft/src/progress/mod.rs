@@ -1,0 +1,256 @@
+//! What a leader knows of each follower, and in which phase its replication is.
+//!
+//! ```text
+//!            accepted                     too far behind
+//!   Probe ─────────────▶ Replicate    any ─────────────▶ Snapshot ── accepted behind it ──▶ Replicate
+//!     ▲  one message at a   │ a stream within the window     │
+//!     └─── rejected, lost ──┘                                └── reported done or failed ──▶ Probe
+//! ```
+//!
+//! `matched` only grows. `next > matched`: no entry is sent that is known to be there.
+
+mod inflights;
+mod peers;
+
+use std::fmt;
+
+pub use inflights::{InflightLimits, Inflights};
+pub use peers::Peers;
+
+use crate::types::Index;
+
+/// One follower, as its leader sees it.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    matched: Index,
+    /// The largest commit index it was told: it need not be told again.
+    sent_commit: Index,
+    phase: Phase,
+    /// It was heard since quorum was last checked.
+    pub active: bool,
+    limits: InflightLimits,
+}
+
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Looking for where the logs meet, one message at a time; paused while it is under way.
+    Probe { next: Index, paused: bool },
+    /// Streaming; paused while the window is full.
+    Replicate { next: Index, inflight: Inflights, paused: bool },
+    /// It needs what the log no longer has: a snapshot at `at` is under way.
+    Snapshot { at: Index },
+}
+
+impl Progress {
+    pub fn new(next: Index, limits: InflightLimits) -> Progress {
+        let phase = Phase::Probe { next, paused: false };
+        Progress { matched: Index(0), sent_commit: Index(0), phase, active: false, limits }
+    }
+
+    pub fn matched(&self) -> Index {
+        self.matched
+    }
+
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The next entry to send.
+    pub fn next(&self) -> Index {
+        match &self.phase {
+            Phase::Probe { next, .. } | Phase::Replicate { next, .. } => *next,
+            Phase::Snapshot { at } => (*at).max(self.matched).next(),
+        }
+    }
+
+    /// Whether no message with entries may go now.
+    pub fn is_paused(&self) -> bool {
+        match &self.phase {
+            Phase::Probe { paused, .. } | Phase::Replicate { paused, .. } => *paused,
+            Phase::Snapshot { .. } => true,
+        }
+    }
+
+    pub fn is_probing(&self) -> bool {
+        matches!(self.phase, Phase::Probe { .. })
+    }
+
+    pub fn is_replicating(&self) -> bool {
+        matches!(self.phase, Phase::Replicate { .. })
+    }
+
+    pub fn is_in_snapshot(&self) -> bool {
+        matches!(self.phase, Phase::Snapshot { .. })
+    }
+
+    /// Whether there is room for another message with entries.
+    pub fn has_room(&self) -> bool {
+        match &self.phase {
+            Phase::Replicate { inflight, .. } => !inflight.is_full(),
+            Phase::Probe { .. } | Phase::Snapshot { .. } => true,
+        }
+    }
+
+    /// Probes from behind what is matched, or from behind the snapshot that was sent.
+    pub fn become_probe(&mut self) {
+        let next = match self.phase {
+            Phase::Snapshot { at } => at.max(self.matched).next(),
+            Phase::Probe { .. } | Phase::Replicate { .. } => self.matched.next(),
+        };
+        self.phase = Phase::Probe { next, paused: false };
+        self.clamp_sent_commit();
+    }
+
+    /// Probes again from behind what is matched: the snapshot did not arrive.
+    pub fn snapshot_failed(&mut self) {
+        self.phase = Phase::Probe { next: self.matched.next(), paused: false };
+        self.clamp_sent_commit();
+    }
+
+    pub fn become_replicate(&mut self) {
+        let inflight = Inflights::new(self.limits);
+        self.phase = Phase::Replicate { next: self.matched.next(), inflight, paused: false };
+    }
+
+    pub fn become_snapshot(&mut self, at: Index) {
+        self.phase = Phase::Snapshot { at };
+        self.sent_commit = at;
+    }
+
+    /// Stops sending until the next answer or heartbeat round.
+    pub fn pause(&mut self) {
+        self.set_paused(true);
+    }
+
+    /// Lets one more message go.
+    pub fn unpause(&mut self) {
+        self.set_paused(false);
+    }
+
+    fn set_paused(&mut self, value: bool) {
+        match &mut self.phase {
+            Phase::Probe { paused, .. } | Phase::Replicate { paused, .. } => *paused = value,
+            Phase::Snapshot { .. } => {}
+        }
+    }
+
+    /// Notes that a message with `count` entries was sent.
+    pub fn sent_entries(&mut self, count: usize, bytes: u64) {
+        match &mut self.phase {
+            Phase::Replicate { next, inflight, paused } => {
+                if count > 0 {
+                    *next = Index(next.0 + count as u64);
+                    inflight.add(next.prev(), bytes);
+                }
+                *paused = inflight.is_full();
+            }
+            Phase::Probe { paused, .. } => *paused |= count > 0,
+            Phase::Snapshot { .. } => unreachable!("no entries are sent while a snapshot is under way"),
+        }
+    }
+
+    pub fn sent_commit(&mut self, commit: Index) {
+        self.sent_commit = commit;
+    }
+
+    /// Whether telling it this commit index would let it commit more.
+    pub fn can_bump_commit(&self, commit: Index) -> bool {
+        commit > self.sent_commit && self.sent_commit < self.next().prev()
+    }
+
+    /// Notes an acknowledgement. False if it says nothing new.
+    pub fn accepted(&mut self, index: Index) -> bool {
+        if index <= self.matched {
+            return false;
+        }
+        self.matched = index;
+        match &mut self.phase {
+            Phase::Probe { next, paused } | Phase::Replicate { next, paused, .. } => {
+                *next = (*next).max(index.next());
+                *paused = false;
+            }
+            Phase::Snapshot { .. } => {}
+        }
+        true
+    }
+
+    /// Frees the window up to `index`.
+    pub fn acknowledge(&mut self, index: Index) {
+        if let Phase::Replicate { inflight, .. } = &mut self.phase {
+            inflight.acknowledge(index);
+        }
+    }
+
+    /// Notes that the follower does not hold `rejected`, and that the logs may meet at `hint`. False if this is old news.
+    pub fn rejected(&mut self, rejected: Index, hint: Index) -> bool {
+        let fresh = match &mut self.phase {
+            // The window was sent blindly: an old rejection is one of an entry that is known to be there.
+            Phase::Replicate { next, .. } => {
+                let fresh = rejected > self.matched;
+                if fresh {
+                    *next = self.matched.next();
+                }
+                fresh
+            }
+            // One message is under way: any other index is an old one.
+            Phase::Probe { next, paused } => {
+                let fresh = next.prev() == rejected;
+                if fresh {
+                    *next = rejected.min(hint.next()).max(self.matched.next());
+                    *paused = false;
+                }
+                fresh
+            }
+            Phase::Snapshot { .. } => false,
+        };
+        if fresh {
+            self.clamp_sent_commit();
+        }
+        fresh
+    }
+
+    fn clamp_sent_commit(&mut self) {
+        self.sent_commit = self.sent_commit.min(self.next().prev());
+    }
+}
+
+/// A progress as it is printed: with what the configuration says of the follower.
+pub struct Shown<'p> {
+    pub progress: &'p Progress,
+    pub learner: bool,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let progress = self.progress;
+        let phase = match progress.phase {
+            Phase::Probe { .. } => "StateProbe",
+            Phase::Replicate { .. } => "StateReplicate",
+            Phase::Snapshot { .. } => "StateSnapshot",
+        };
+        write!(f, "{phase} match={} next={}", progress.matched, progress.next())?;
+        if self.learner {
+            f.write_str(" learner")?;
+        }
+        if progress.is_paused() {
+            f.write_str(" paused")?;
+        }
+        if let Phase::Snapshot { at } = progress.phase
+            && at.0 > 0
+        {
+            write!(f, " pendingSnap={at}")?;
+        }
+        if !progress.active {
+            f.write_str(" inactive")?;
+        }
+        if let Phase::Replicate { inflight, .. } = &progress.phase
+            && inflight.count() > 0
+        {
+            write!(f, " inflight={}", inflight.count())?;
+            if inflight.is_full() {
+                f.write_str("[full]")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! The state machine: a core that every role has, and the role.
+//!
+//! ```text
+//!              election due              votes won
+//!   Follower ───────────────▶ Candidate ───────────▶ Leader
+//!       ▲  ╲ (pre-vote: asks first)  │                  │
+//!       └── greater term, or a leader of this one ──────┘
+//! ```
+//!
+//! `step` settles the term of a message first; only then does the role see it.
+
+use crate::clock::ElectionClock;
+use crate::config::Config;
+use crate::core::{Core, Outbox, Rules};
+use crate::error::{NewError, ProposeError};
+use crate::log::RaftLog;
+use crate::log::store::LogStore;
+use crate::logger::{BoxedLogger, line};
+use crate::membership::{ChangeError, ConfChangeV2, Membership};
+use crate::ready::SaveTicket;
+use crate::role::follower::Follower;
+use crate::role::leader::Leader;
+use crate::role::{Change, Role};
+use crate::types::{ConfState, Entry, HardState, Index, NodeId, Term};
+
+pub struct Raft<L> {
+    pub core: Core<L>,
+    pub role: Role,
+}
+
+impl<L: LogStore> Raft<L> {
+    pub fn new(config: &Config, store: L, logger: BoxedLogger) -> Result<Raft<L>, NewError> {
+        config.check().map_err(NewError::Config)?;
+        let (hard_state, conf) = store.initial_state();
+        let membership = Membership::restore(&conf).map_err(NewError::Members)?;
+        let mut log = RaftLog::new(store, config.max_committed_size);
+        if hard_state != HardState::default() && !log.resume(hard_state) {
+            let (first, last) = (log.committed(), log.last_index());
+            return Err(NewError::CommitOutOfRange { commit: hard_state.commit, first, last });
+        }
+        if config.applied > log.committed() {
+            return Err(NewError::AppliedOutOfRange { applied: config.applied, commit: log.committed() });
+        }
+        log.applied_to(config.applied);
+        let mut core = Core {
+            id: config.id,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            log,
+            membership: Membership::default(),
+            clock: ElectionClock::new(config.election_ticks, config.seed),
+            outbox: Outbox::default(),
+            rules: Rules::from(config),
+            logger,
+        };
+        core.switch_membership(membership);
+        let mut raft = Raft { core, role: Role::Follower(Follower { leader: None }) };
+        raft.follow(raft.core.term, None);
+        raft.announce();
+        Ok(raft)
+    }
+
+    fn announce(&self) {
+        let core = &self.core;
+        let last = core.log.last();
+        let voters: Vec<String> = core.membership.voters().voters().iter().map(|id| format!("{id:x}")).collect();
+        line!(
+            core.logger,
+            Info,
+            "newRaft {:x} [peers: [{}], term: {}, commit: {}, applied: {}, lastindex: {}, lastterm: {}]",
+            core.id,
+            voters.join(","),
+            core.term,
+            core.log.committed(),
+            core.log.applied(),
+            last.index,
+            last.term
+        );
+    }
+
+    pub fn follow(&mut self, term: Term, leader: Option<NodeId>) {
+        self.core.enter_term(term);
+        self.role = Role::Follower(Follower { leader });
+        line!(self.core.logger, Info, "{:x} became follower at term {term}", self.core.id);
+    }
+
+    pub fn lead(&mut self) {
+        self.core.enter_term(self.core.term);
+        self.role = Role::Leader(Box::new(Leader::new(&mut self.core)));
+    }
+
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Follow { term, leader } => self.follow(term, leader),
+        }
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        self.role.soft_state(self.core.id).leader
+    }
+
+    pub fn tick(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            let change = leader.tick(&mut self.core);
+            self.change(change);
+            return;
+        }
+        self.core.clock.tick();
+        if self.core.is_promotable() && self.core.clock.is_due() {
+            self.core.clock.restart();
+            self.start_election();
+        }
+    }
+
+    /// Takes a proposal, or hands it on. The entries are moved out.
+    pub fn propose(&mut self, entries: &mut [Entry]) -> Result<(), ProposeError> {
+        match &mut self.role {
+            Role::Leader(leader) => leader.propose(&mut self.core, entries),
+            Role::Follower(follower) => follower.propose(&mut self.core, entries),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                line!(
+                    self.core.logger,
+                    Info,
+                    "{:x} no leader at term {}; dropping proposal",
+                    self.core.id,
+                    self.core.term
+                );
+                Err(ProposeError::NoLeader)
+            }
+        }
+    }
+
+    /// All that the ticket stands for is on disk.
+    pub fn saved(&mut self, ticket: SaveTicket) {
+        for vote in ticket.own.votes {
+            self.own_vote_saved(vote);
+        }
+        // A leader of the same term still has these entries; any other role has no use for the news.
+        if let Some(appended) = ticket.own.appended
+            && let Role::Leader(leader) = &mut self.role
+            && appended.term == self.core.term
+        {
+            let id = self.core.id;
+            leader.append_accepted(&mut self.core, id, appended.index);
+        }
+        if let Some(log_end) = ticket.log_end {
+            if ticket.term == self.core.term {
+                self.core.log.saved(log_end, &self.core.logger);
+            } else {
+                // The entries may be replaced by ones that are on their way to the disk: what is there now is no longer
+                // what will be. A later ticket tells.
+                line!(
+                    self.core.logger,
+                    Info,
+                    "{:x} [term: {}] ignored entry appends from a MsgStorageAppendResp message with lower term [term: {}]",
+                    self.core.id,
+                    self.core.term,
+                    ticket.term
+                );
+            }
+        }
+        if let Some(index) = ticket.snapshot {
+            let data_len = self.core.log.snapshot_saved(index);
+            self.after_apply(data_len);
+        }
+    }
+
+    pub fn applied(&mut self, index: Index) {
+        let data_len = self.core.log.applied_to(index);
+        self.after_apply(data_len);
+    }
+
+    fn after_apply(&mut self, data_len: u64) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.applied(&mut self.core, data_len);
+        }
+    }
+
+    pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ChangeError> {
+        let membership = self.core.membership.changed(change)?;
+        self.core.switch_membership(membership);
+        let conf = self.core.membership.conf_state();
+        if let Role::Leader(leader) = &mut self.role {
+            let change = leader.membership_changed(&mut self.core);
+            self.change(change);
+        }
+        Ok(conf)
+    }
+}

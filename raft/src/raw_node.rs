@@ -1,0 +1,225 @@
+//! The door: inputs are calls, everything owed comes back in a `Ready`.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::config::{Config, StorageWrites};
+use crate::error::{NewError, ProposeError, StepError};
+use crate::log::store::LogStore;
+use crate::logger::{BoxedLogger, Silent};
+use crate::membership::{ChangeError, ConfChange, ConfChangeV2};
+use crate::message::Message;
+use crate::raft::Raft;
+use crate::ready::{Ready, SaveTicket, SoftState};
+use crate::role::Role;
+use crate::status::Status;
+use crate::types::{ConfState, Entry, HardState, Index, NodeId};
+
+/// One node of a cluster.
+pub struct RawNode<L> {
+    raft: Raft<L>,
+    writes: StorageWrites,
+    /// What the owner was told last.
+    told: Told,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    soft_state: SoftState,
+    hard_state: HardState,
+}
+
+impl<L: LogStore> RawNode<L> {
+    /// A node that goes on from what its log store has saved.
+    pub fn new(config: Config, store: L) -> Result<RawNode<L>, NewError> {
+        RawNode::with_logger(config, store, Box::new(Silent))
+    }
+
+    /// The same, with somewhere for its log lines to go.
+    pub fn with_logger(config: Config, store: L, logger: BoxedLogger) -> Result<RawNode<L>, NewError> {
+        let raft = Raft::new(&config, store, logger)?;
+        let told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
+        Ok(RawNode { raft, writes: config.writes, told })
+    }
+
+    /// Time goes by.
+    pub fn tick(&mut self) {
+        self.raft.tick();
+    }
+
+    /// Takes a message from another node.
+    pub fn step(&mut self, message: Message) -> Result<(), StepError> {
+        self.raft.step(message)
+    }
+
+    /// Proposes one entry. A follower hands it on to its leader.
+    pub fn propose(&mut self, data: Bytes) -> Result<(), ProposeError> {
+        self.raft.propose(&mut [Entry { data, ..Entry::default() }])
+    }
+
+    /// Proposes several entries as one: all are taken or none, and followers get them in one message.
+    pub fn propose_batch(&mut self, data: impl IntoIterator<Item = Bytes>) -> Result<(), ProposeError> {
+        let mut entries: Vec<Entry> = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
+        self.raft.propose(&mut entries)
+    }
+
+    /// Proposes a change of members. If another one is under way or it does not fit, an empty entry is appended instead.
+    pub fn propose_conf_change(&mut self, change: impl Into<ConfChange>) -> Result<(), ProposeError> {
+        let (kind, data) = change.into().to_entry_parts();
+        self.raft.propose(&mut [Entry { kind, data, ..Entry::default() }])
+    }
+
+    /// Puts a committed change of members into force. The owner calls this for each one that it applies, unless it refuses
+    /// it, and reports it as applied afterwards.
+    pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ChangeError> {
+        self.raft.apply_conf_change(change)
+    }
+
+    /// Starts an election now.
+    pub fn campaign(&mut self) {
+        self.raft.start_election();
+    }
+
+    /// Asks for an index to read at. The answer comes in `Ready::read_states` with the same context, or not at all if the
+    /// leader is unknown, changes, or the network loses something: then ask again.
+    pub fn read_index(&mut self, context: Bytes) {
+        let Raft { core, role } = &mut self.raft;
+        match role {
+            Role::Leader(leader) => leader.read_index(core, core.id, context),
+            Role::Follower(follower) => follower.read_index(core, core.id, context),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
+    /// Hands leadership over to a voter, or asks the leader to.
+    pub fn transfer_leader(&mut self, to: NodeId) {
+        self.raft.transfer_leader(to);
+    }
+
+    /// Stops following the leader until it is heard again, so that this node votes for another at once.
+    pub fn forget_leader(&mut self) {
+        self.raft.forget_leader();
+    }
+
+    /// The last message to a node could not be sent.
+    pub fn report_unreachable(&mut self, id: NodeId) {
+        if let Role::Leader(leader) = &mut self.raft.role {
+            leader.unreachable(&self.raft.core, id);
+        }
+    }
+
+    /// A snapshot was sent to a node, or could not be. A leader that hears neither sends it nothing more.
+    pub fn report_snapshot(&mut self, id: NodeId, arrived: bool) {
+        if let Role::Leader(leader) = &mut self.raft.role {
+            leader.snapshot_reported(&mut self.raft.core, id, arrived);
+        }
+    }
+
+    /// Whether `take_ready` would return something.
+    pub fn has_ready(&self) -> bool {
+        let core = &self.raft.core;
+        !core.outbox.is_empty()
+            || core.log.has_to_save()
+            || core.log.has_to_apply(self.hands_out_unsaved())
+            || core.hard_state() != self.told.hard_state
+            || self.raft.role.soft_state(core.id) != self.told.soft_state
+    }
+
+    /// Takes all that is owed now. It never waits: what the disk and the state machine have done comes back with `saved`
+    /// and `applied`, while the next one may already be taken.
+    pub fn take_ready(&mut self) -> Option<Ready> {
+        if !self.has_ready() {
+            return None;
+        }
+        let hands_out_unsaved = self.hands_out_unsaved();
+        let Raft { core, role } = &mut self.raft;
+        let soft_state = role.soft_state(core.id);
+        let hard_state = core.hard_state();
+        let (snapshot, entries) = core.log.take_to_save();
+        let committed = core.log.take_to_apply(hands_out_unsaved);
+        let outbox = std::mem::take(&mut core.outbox);
+
+        let hard_state_changed = hard_state != self.told.hard_state;
+        let (old, new) = (self.told.hard_state, hard_state);
+        let must_sync = !entries.is_empty() || (new.term, new.vote) != (old.term, old.vote);
+        let to_save = !entries.is_empty() || hard_state_changed || snapshot.is_some();
+        let save = (to_save || !outbox.after_save.is_empty() || !outbox.own.is_empty()).then(|| SaveTicket {
+            term: core.term,
+            own: outbox.own,
+            log_end: core.log.has_unsaved_entries().then(|| core.log.last()),
+            snapshot: snapshot.as_ref().map(|snapshot| snapshot.meta.index),
+        });
+        let soft_state_changed = soft_state != self.told.soft_state;
+        self.told = Told { soft_state, hard_state };
+        Some(Ready {
+            soft_state: soft_state_changed.then_some(soft_state),
+            messages: outbox.messages,
+            hard_state: hard_state_changed.then_some(hard_state),
+            entries,
+            snapshot,
+            messages_after_save: outbox.after_save,
+            save,
+            must_sync,
+            committed,
+            read_states: outbox.read_states,
+        })
+    }
+
+    /// All that came with this ticket is durable, and so is all that was taken before it.
+    pub fn saved(&mut self, ticket: SaveTicket) {
+        self.raft.saved(ticket);
+    }
+
+    /// All entries up to this one are applied.
+    pub fn applied(&mut self, last: Index) {
+        self.raft.applied(last);
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.raft.core.id
+    }
+
+    pub fn soft_state(&self) -> SoftState {
+        self.raft.role.soft_state(self.id())
+    }
+
+    pub fn hard_state(&self) -> HardState {
+        self.raft.core.hard_state()
+    }
+
+    pub fn status(&self) -> Status {
+        Status::of(&self.raft)
+    }
+
+    /// Where Raft reads its saved log.
+    pub fn log(&self) -> &L {
+        self.raft.core.log.store()
+    }
+
+    /// The same, for the owner to write what a `Ready` asks to save, and to compact it.
+    pub fn log_mut(&mut self) -> &mut L {
+        self.raft.core.log.store_mut()
+    }
+
+    /// Sets the election timeout until it is next drawn, for tests that need to know it.
+    pub fn set_election_timeout(&mut self, ticks: u32) {
+        self.raft.core.clock.set_timeout(ticks);
+    }
+
+    fn hands_out_unsaved(&self) -> bool {
+        self.writes == StorageWrites::Synchronous
+    }
+}
+
+impl<L> fmt::Debug for RawNode<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = &self.raft.core;
+        f.debug_struct("RawNode")
+            .field("id", &core.id)
+            .field("term", &core.term)
+            .field("role", &self.raft.role.kind())
+            .field("members", &core.membership)
+            .finish_non_exhaustive()
+    }
+}

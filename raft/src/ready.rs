@@ -1,0 +1,123 @@
+//! What a node owes the world.
+
+use crate::message::{Message, VoteKind};
+use crate::types::{Entry, HardState, Index, LogPosition, NodeId, Snapshot, Term};
+use bytes::Bytes;
+
+/// All that is owed now. The order of work:
+///
+/// 1. send `messages`, at once;
+/// 2. save `snapshot`, `hard_state` and `entries`, in this order; when they are durable, send `messages_after_save` and
+///    hand `save` to `RawNode::saved`. Saves are done, and reported, in the order in which they were taken;
+/// 3. apply `committed`, behind the snapshot if there is one, and report with `RawNode::applied`. These entries are saved
+///    already, unless writes are `Synchronous`;
+/// 4. answer the reads in `read_states` as soon as their index is applied.
+///
+/// The log store must hold the entries and the snapshot before the next call of the node that owns it.
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// Who leads and what this node is, if either changed.
+    pub soft_state: Option<SoftState>,
+    pub messages: Vec<Message>,
+    /// Only if it changed.
+    pub hard_state: Option<HardState>,
+    pub entries: Vec<Entry>,
+    pub snapshot: Option<Snapshot>,
+    pub messages_after_save: Vec<Message>,
+    /// Present if there is anything to save or any message that waits for earlier saves.
+    pub save: Option<SaveTicket>,
+    /// Whether the save must be synced to the disk before it is reported. If not, it is enough that all before it are.
+    pub must_sync: bool,
+    pub committed: Vec<Entry>,
+    pub read_states: Vec<ReadState>,
+}
+
+/// What need not be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoftState {
+    pub leader: Option<NodeId>,
+    pub role: RoleKind,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    Follower,
+    PreCandidate,
+    Candidate,
+    Leader,
+}
+
+impl RoleKind {
+    /// The name that etcd's library prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            RoleKind::Follower => "StateFollower",
+            RoleKind::PreCandidate => "StatePreCandidate",
+            RoleKind::Candidate => "StateCandidate",
+            RoleKind::Leader => "StateLeader",
+        }
+    }
+}
+
+/// An answer to `RawNode::read_index`: once `index` is applied, the read sees all that was committed when it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadState {
+    pub index: Index,
+    pub context: Bytes,
+}
+
+/// What a save stands for. It cannot be copied: a save is reported once.
+#[must_use = "a save that is not reported never counts"]
+#[derive(Debug)]
+pub struct SaveTicket {
+    /// The term that handed it out. In a later one the entries may have been replaced: it then says nothing about them.
+    pub(crate) term: Term,
+    pub(crate) own: OwnAcks,
+    /// The end of the log, if anything was unsaved when this was handed out.
+    pub(crate) log_end: Option<LogPosition>,
+    pub(crate) snapshot: Option<Index>,
+}
+
+impl SaveTicket {
+    /// The term that handed it out.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// What the node promises itself once this is saved.
+    pub fn own(&self) -> &OwnAcks {
+        &self.own
+    }
+
+    /// Up to where the log is saved.
+    pub fn log_end(&self) -> Option<LogPosition> {
+        self.log_end
+    }
+
+    /// The snapshot that is saved.
+    pub fn snapshot(&self) -> Option<Index> {
+        self.snapshot
+    }
+}
+
+/// A node's votes for itself and its acknowledgement of its own entries, which count only when they are on disk.
+#[derive(Debug, Default)]
+pub struct OwnAcks {
+    pub votes: Vec<OwnVote>,
+    /// The term and the last of the entries appended as leader.
+    pub appended: Option<LogPosition>,
+}
+
+impl OwnAcks {
+    pub fn is_empty(&self) -> bool {
+        self.votes.is_empty() && self.appended.is_none()
+    }
+}
+
+/// A candidate's vote for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnVote {
+    pub kind: VoteKind,
+    pub term: Term,
+}

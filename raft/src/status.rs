@@ -1,0 +1,48 @@
+//! What a node tells about itself.
+
+use crate::log::store::LogStore;
+use crate::membership::Membership;
+use crate::progress::{Progress, Shown};
+use crate::raft::Raft;
+use crate::ready::SoftState;
+use crate::role::Role;
+use crate::types::{HardState, Index, NodeId};
+
+/// What a node knows now.
+#[derive(Debug)]
+pub struct Status {
+    pub id: NodeId,
+    pub hard_state: HardState,
+    pub soft_state: SoftState,
+    pub applied: Index,
+    /// To whom this leader hands over.
+    pub transferee: Option<NodeId>,
+    pub membership: Membership,
+    /// What a leader knows of each member, itself among them; empty for any other role.
+    pub progress: Vec<(NodeId, Progress)>,
+}
+
+impl Status {
+    pub(crate) fn of<L: LogStore>(raft: &Raft<L>) -> Status {
+        let leader = if let Role::Leader(leader) = &raft.role { Some(leader) } else { None };
+        Status {
+            id: raft.core.id,
+            hard_state: raft.core.hard_state(),
+            soft_state: raft.role.soft_state(raft.core.id),
+            applied: raft.core.log.applied(),
+            transferee: leader.and_then(|leader| leader.transferee),
+            membership: raft.core.membership.clone(),
+            progress: leader
+                .map(|leader| leader.peers.iter().map(|(id, progress)| (id, progress.clone())).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// One line for each member that this leader knows of, as etcd's library prints them.
+    pub fn progress_lines(&self) -> Vec<String> {
+        let shown = |(id, progress): &(NodeId, Progress)| {
+            format!("{id}: {}", Shown { progress, learner: self.membership.is_learner(*id) })
+        };
+        self.progress.iter().map(shown).collect()
+    }
+}
