@@ -12,6 +12,8 @@ pub mod cluster;
 pub mod command;
 mod error;
 pub mod lease;
+#[cfg(test)]
+mod random;
 mod tables;
 
 pub use answer::{Outcome, Response};

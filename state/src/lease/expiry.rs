@@ -274,3 +274,205 @@ fn pop_before(queue: &mut Queue, now: Millis) -> Option<Reverse<(Millis, LeaseId
     }
     queue.pop()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lessor, SharedLessor};
+    use super::*;
+
+    fn id(id: i64) -> LeaseId {
+        LeaseId::new(id).expect("not 0")
+    }
+
+    /// A leader since time 0 with leases of the given TTLs, the first with id 1, granted (as far as it knows) at time 0.
+    fn leader(ttls: &[i64]) -> Lessor {
+        let mut lessor = Lessor::new(1);
+        lessor.promote(Millis(0), 0);
+        for (i, ttl) in ttls.iter().enumerate() {
+            lessor.grant(id(i as i64 + 1), *ttl).unwrap();
+        }
+        assert_eq!(lessor.due(Millis(0), 1), []);
+        lessor
+    }
+
+    fn due(lessor: &mut Lessor, now: u64) -> Vec<i64> {
+        lessor.due(Millis(now), MAX_UNANSWERED_REVOKES).into_iter().map(LeaseId::get).collect()
+    }
+
+    #[test]
+    fn due_in_order_and_not_before_the_end_of_the_last_millisecond() {
+        let mut lessor = leader(&[5, 3, 4]);
+        assert_eq!(lessor.next_due(Millis(0)), Some(Millis(3001)));
+        let mut check = |now, leases: &[i64]| assert_eq!(due(&mut lessor, now), leases, "at {now}");
+        check(3000, &[]);
+        check(3001, &[2]);
+        check(3001, &[]);
+        check(9000, &[3, 1]);
+    }
+
+    #[test]
+    fn a_grant_counts_from_the_first_look_after_it() {
+        let mut lessor = leader(&[]);
+        lessor.grant(id(1), 2).unwrap();
+        assert_eq!(lessor.time_to_live(id(1), Millis(700)).unwrap().unwrap().remaining_seconds, 2);
+        assert_eq!(due(&mut lessor, 2700), []);
+        assert_eq!(due(&mut lessor, 2701), [1]);
+    }
+
+    #[test]
+    fn renewals() {
+        let mut lessor = leader(&[10, 10]);
+        lessor.checkpoint(id(2), 4);
+        let mut check = |lease, now, outcome| assert_eq!(lessor.renew(id(lease), Millis(now)), Ok(outcome), "{now}");
+        check(3, 0, Renewal::NotFound);
+        check(1, 5000, Renewal::Renewed { ttl_seconds: 10 });
+        check(1, 15000, Renewal::Renewed { ttl_seconds: 10 });
+        check(1, 25001, Renewal::Expired);
+        check(2, 10000, Renewal::ClearCheckpoint);
+        check(2, 20001, Renewal::Expired);
+        assert_eq!(due(&mut lessor, 30000), [1, 2]);
+        assert_eq!(lessor.renew(id(1), Millis(30000)), Ok(Renewal::Expired));
+        lessor.revoke(id(1)).unwrap();
+        assert_eq!(lessor.renew(id(1), Millis(30000)), Ok(Renewal::NotFound));
+        lessor.demote();
+        assert_eq!(lessor.renew(id(2), Millis(30000)), Err(super::super::NotPrimary));
+    }
+
+    #[test]
+    fn a_new_leader_gives_the_checkpointed_rest_and_the_extension() {
+        let mut lessor = Lessor::new(1);
+        lessor.grant(id(1), 60).unwrap();
+        lessor.grant(id(2), 60).unwrap();
+        lessor.checkpoint(id(2), 7);
+        assert_eq!(lessor.time_to_live(id(1), Millis(5)), Err(super::super::NotPrimary));
+        lessor.promote(Millis(100), 1000);
+        assert_eq!(lessor.next_due(Millis(100)), Some(Millis(8101)));
+        assert_eq!(lessor.time_to_live(id(1), Millis(100)).unwrap().unwrap().remaining_seconds, 61);
+        // A renewal does not take the extension away.
+        lessor.renew(id(1), Millis(200)).unwrap();
+        assert_eq!(due(&mut lessor, 61100), [2]);
+        assert_eq!(due(&mut lessor, 61101), [1]);
+    }
+
+    #[test]
+    fn time_to_live_is_cut_off_and_goes_below_zero() {
+        let mut lessor = leader(&[10]);
+        let mut check = |now, remaining| {
+            let found = lessor.time_to_live(id(1), Millis(now)).unwrap().unwrap();
+            assert_eq!((found.granted_seconds, found.remaining_seconds), (10, remaining), "at {now}");
+        };
+        check(0, 10);
+        check(1, 9);
+        check(9999, 0);
+        check(10999, 0);
+        check(12000, -2);
+    }
+
+    #[test]
+    fn a_lease_whose_revocation_failed_is_due_again() {
+        let mut lessor = leader(&[1, 1, 1]);
+        assert_eq!(lessor.due(Millis(5000), 2), [id(1), id(2)], "no more than the limit are unanswered");
+        assert_eq!(due(&mut lessor, 5000), [3]);
+        lessor.revoke_failed(id(2));
+        lessor.revoke_failed(id(2));
+        assert_eq!(due(&mut lessor, 5000), [2]);
+        lessor.revoke(id(1)).unwrap();
+        lessor.revoke_failed(id(1));
+        lessor.grant(id(1), 1).unwrap();
+        assert_eq!(due(&mut lessor, 6000), []);
+        lessor.revoke_failed(id(1));
+        assert_eq!(due(&mut lessor, 7001), [1], "a lease of the same id is another lease");
+    }
+
+    /// 20,000 leases that end together are handed out as fast as they are answered.
+    #[test]
+    fn a_burst_is_handed_out_in_windows() {
+        let mut lessor = leader(&vec![10; 20_000]);
+        let mut next = 1;
+        while next <= 20_000 {
+            let window = due(&mut lessor, 10_001);
+            assert!(!window.is_empty() && window.len() <= MAX_UNANSWERED_REVOKES);
+            assert_eq!(due(&mut lessor, 10_001), [], "the window is full");
+            for lease in window {
+                assert_eq!(lease, next, "in order");
+                lessor.revoke(id(lease)).unwrap();
+                next += 1;
+            }
+        }
+        assert!(lessor.is_empty());
+    }
+
+    /// Renewed leases come up at their old times; that costs bounded steps and hands nothing out.
+    #[test]
+    fn renewed_leases_are_put_back_in_bounded_steps() {
+        let count = 3 * LOOKS_PER_CALL;
+        let mut lessor = leader(&vec![10; count]);
+        for lease in 1..=count as i64 {
+            lessor.renew(id(lease), Millis(9000)).unwrap();
+        }
+        for _ in 0..count / LOOKS_PER_CALL {
+            assert_eq!(lessor.next_due(Millis(10_001)), Some(Millis(10_001)), "there is more to look at");
+            assert_eq!(due(&mut lessor, 10_001), []);
+        }
+        assert_eq!(lessor.next_due(Millis(10_001)), Some(Millis(19_001)));
+    }
+
+    #[test]
+    fn entries_of_leases_that_are_gone_do_not_pile_up() {
+        let mut lessor = leader(&[]);
+        for lease in 1..=10 * STALE_ALLOWED as i64 {
+            lessor.grant(id(lease), 3600).unwrap();
+            assert_eq!(due(&mut lessor, 0), []);
+            lessor.revoke(id(lease)).unwrap();
+        }
+        let mut expiry = Expiry::new(Millis(0), 0, std::iter::empty());
+        for lease in 1..=10 * STALE_ALLOWED as i64 {
+            expiry.granted(id(lease), 3600);
+            expiry.look(Millis(0));
+            expiry.revoked(id(lease));
+            assert!(expiry.ends.len() <= STALE_ALLOWED + 1 && expiry.checkpoints.len() <= STALE_ALLOWED + 1);
+        }
+    }
+
+    #[test]
+    fn checkpoints_after_each_tenth_without_renewal() {
+        let mut lessor = leader(&[100, 5]);
+        let check = |lessor: &mut Lessor, now, expected: &[(i64, i64)]| {
+            let due = lessor.checkpoints_due(Millis(now), 100);
+            let found: Vec<_> = due.iter().map(|c| (c.id.get(), c.remaining_seconds)).collect();
+            assert_eq!(found, expected, "at {now}");
+            lessor.checkpoints_answered(&due);
+        };
+        check(&mut lessor, 999, &[]);
+        check(&mut lessor, 1000, &[(2, 4)]);
+        check(&mut lessor, 1500, &[]);
+        check(&mut lessor, 2500, &[(2, 3)]); // 2.5 s are left
+        lessor.renew(id(1), Millis(9000)).unwrap();
+        check(&mut lessor, 18999, &[]); // lease 2 has run out meanwhile
+        check(&mut lessor, 19000, &[(1, 90)]);
+    }
+
+    /// A checkpoint that has been handed out may be written after a renewal, so the renewal has to be written too.
+    #[test]
+    fn a_renewal_waits_for_a_checkpoint_under_way() {
+        let mut lessor = leader(&[100]);
+        let under_way = lessor.checkpoints_due(Millis(20_000), 100);
+        assert_eq!(under_way.len(), 1);
+        assert_eq!(lessor.renew(id(1), Millis(20_001)), Ok(Renewal::ClearCheckpoint));
+        lessor.checkpoint(id(1), 80);
+        lessor.checkpoints_answered(&under_way);
+        assert_eq!(lessor.renew(id(1), Millis(20_002)), Ok(Renewal::ClearCheckpoint));
+        lessor.checkpoint(id(1), 0);
+        assert_eq!(lessor.renew(id(1), Millis(20_003)), Ok(Renewal::Renewed { ttl_seconds: 100 }));
+    }
+
+    #[test]
+    fn the_list_is_ordered_by_remaining_time() {
+        let lessor = SharedLessor::new(leader(&[5, 3, 4]));
+        assert_eq!(lessor.list(Millis(0)), [id(2), id(3), id(1)]);
+        lessor.renew(id(2), Millis(2999)).unwrap();
+        assert_eq!(lessor.list(Millis(2999)), [id(3), id(1), id(2)]);
+        lessor.lock().demote();
+        assert_eq!(lessor.list(Millis(0)), [id(1), id(2), id(3)]);
+    }
+}

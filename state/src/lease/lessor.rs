@@ -228,8 +228,7 @@ impl Lessor {
         Ok(expiry.renew(id, lease.ttl_seconds, lease.remaining_seconds > 0, now))
     }
 
-    /// Leases past their deadline, the first to end in front, to be revoked through the log. Each is handed out once, and
-    /// then is unanswered until it is revoked or given back by [`Lessor::revoke_failed`]; at most `limit` are unanswered
+    /// Leases past their deadline, in order if asked in time, to be revoked through the log. Each is handed out once, and then is unanswered until it is revoked or given back by [`Lessor::revoke_failed`]; at most `limit` are unanswered
     /// ([`MAX_UNANSWERED_REVOKES`](super::MAX_UNANSWERED_REVOKES), fewer beside members of etcd).
     pub fn due(&mut self, now: Millis, limit: usize) -> Vec<LeaseId> {
         self.expiry.as_mut().map_or_else(Vec::new, |expiry| expiry.due(now, limit))
@@ -281,5 +280,87 @@ impl Lessor {
             None => self.leases.keys().map(|id| (None, *id)).collect(),
             Some(expiry) => self.leases.keys().map(|id| (Some(expiry.deadline(*id, now)), *id)).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: i64) -> LeaseId {
+        LeaseId::new(id).expect("not 0")
+    }
+
+    fn text(keys: &[Key]) -> Vec<&str> {
+        keys.iter().map(|key| str::from_utf8(key).expect("test keys are text")).collect()
+    }
+
+    #[test]
+    fn grants() {
+        let mut lessor = Lessor::new(2);
+        let mut check = |lease, ttl, outcome| assert_eq!(lessor.grant(id(lease), ttl), outcome, "{lease} {ttl}");
+        //    id  TTL                  outcome
+        check(1, 10, Ok(10));
+        check(1, 10, Err(LeaseError::Exists));
+        check(1, MAX_TTL_SECONDS + 1, Err(LeaseError::TtlTooLarge)); // tested before existence
+        check(2, MAX_TTL_SECONDS, Ok(MAX_TTL_SECONDS));
+        check(3, 1, Ok(2));
+        check(4, 0, Ok(2));
+        check(-5, -7, Ok(2));
+        assert_eq!(LeaseId::new(0), None);
+    }
+
+    #[test]
+    fn keys_follow_their_last_lease() {
+        let mut lessor = Lessor::new(1);
+        lessor.grant(id(1), 10).unwrap();
+        lessor.grant(id(2), 10).unwrap();
+        for key in ["c", "a", "b", "a"] {
+            lessor.attach(key.as_bytes(), id(1)).unwrap();
+        }
+        assert_eq!(lessor.attach(b"a", id(9)), Err(LeaseError::NotFound));
+        assert_eq!(lessor.lease_of(b"a"), Some(id(1)), "a refused attachment changes nothing");
+        lessor.attach(b"b", id(2)).unwrap();
+        lessor.attach(b"d", id(1)).unwrap();
+        lessor.detach(b"c");
+        lessor.detach(b"nothing");
+        assert_eq!(text(&lessor.keys(id(1)).unwrap()), ["a", "d"]);
+        assert_eq!(text(&lessor.revoke(id(1)).unwrap()), ["a", "d"]);
+        assert_eq!(lessor.revoke(id(1)), Err(LeaseError::NotFound));
+        assert_eq!((lessor.lease_of(b"a"), lessor.lease_of(b"b")), (None, Some(id(2))));
+        lessor.detach(b"a");
+        assert_eq!(lessor.keys(id(1)), None);
+    }
+
+    /// The bytes are those that etcd writes: proto3, fields in order, zeros left out, the id big-endian as the key.
+    #[test]
+    fn rows_are_those_of_etcd() {
+        let mut lessor = Lessor::new(1);
+        lessor.grant(id(0x1234), 60).unwrap();
+        assert_eq!(row_key(id(0x1234)).as_ref(), [0, 0, 0, 0, 0, 0, 0x12, 0x34]);
+        assert_eq!(lessor.row(id(0x1234)).unwrap().as_ref(), [0x08, 0xb4, 0x24, 0x10, 60]);
+        assert!(lessor.checkpoint(id(0x1234), 5));
+        assert!(!lessor.checkpoint(id(1), 5));
+        assert_eq!(lessor.row(id(0x1234)).unwrap().as_ref(), [0x08, 0xb4, 0x24, 0x10, 60, 0x18, 5]);
+        assert_eq!(lessor.checkpointed(), [id(0x1234)]);
+        assert_eq!(row_key(id(-1)).as_ref(), [0xff; 8]);
+    }
+
+    #[test]
+    fn loads_rows_and_refuses_damaged_ones() {
+        let row = |id, ttl, remaining_ttl| leasepb::Lease { id, ttl, remaining_ttl }.encode_to_vec();
+        let key = |id: i64| id.to_be_bytes();
+        let mut lessor = Lessor::load(5, [(key(1), row(1, 60, 7)), (key(-2), row(-2, 3, 0))]).unwrap();
+        assert_eq!(lessor.len(), 2);
+        lessor.promote(Millis(0), 0);
+        let mut remaining = |lease| lessor.time_to_live(id(lease), Millis(0)).unwrap().map(|t| t.remaining_seconds);
+        assert_eq!(remaining(1), Some(7));
+        assert_eq!(remaining(-2), Some(5), "a TTL below the minimum is raised");
+        assert_eq!(remaining(3), None);
+
+        let refused = |key: [u8; 8], value: Vec<u8>| Lessor::load(5, [(key, value)]).unwrap_err();
+        assert!(matches!(refused(key(1), vec![0xff]), RowError::Malformed { .. }));
+        assert!(matches!(refused(key(1), row(2, 60, 0)), RowError::WrongKey { id: 2, .. }));
+        assert!(matches!(refused(key(0), row(0, 60, 0)), RowError::WrongKey { id: 0, .. }));
     }
 }

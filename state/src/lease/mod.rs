@@ -13,6 +13,8 @@
 mod attached;
 mod expiry;
 mod lessor;
+#[cfg(test)]
+mod model;
 mod shared;
 
 pub use attached::Key;
