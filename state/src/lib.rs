@@ -5,6 +5,7 @@
 //!                        ├─ mvcc      keys, their revisions, reads at one revision
 //!                        ├─ lease     keys that go with their owner
 //!                        └─ cluster   members and versions
+//!   published revisions ──watch──▶ events, for each watcher once and in order
 
 pub mod answer;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod lease;
 #[cfg(test)]
 mod random;
 mod tables;
+pub mod watch;
 
 pub use answer::{Outcome, Response};
 pub use command::{Command, Proposal, RequestId};

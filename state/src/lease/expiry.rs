@@ -280,6 +280,8 @@ mod tests {
     use super::super::{Lessor, SharedLessor};
     use super::*;
 
+    const NONE: [i64; 0] = [];
+
     fn id(id: i64) -> LeaseId {
         LeaseId::new(id).expect("not 0")
     }
@@ -315,7 +317,7 @@ mod tests {
         let mut lessor = leader(&[]);
         lessor.grant(id(1), 2).unwrap();
         assert_eq!(lessor.time_to_live(id(1), Millis(700)).unwrap().unwrap().remaining_seconds, 2);
-        assert_eq!(due(&mut lessor, 2700), []);
+        assert_eq!(due(&mut lessor, 2700), NONE);
         assert_eq!(due(&mut lessor, 2701), [1]);
     }
 
@@ -379,7 +381,7 @@ mod tests {
         lessor.revoke(id(1)).unwrap();
         lessor.revoke_failed(id(1));
         lessor.grant(id(1), 1).unwrap();
-        assert_eq!(due(&mut lessor, 6000), []);
+        assert_eq!(due(&mut lessor, 6000), NONE);
         lessor.revoke_failed(id(1));
         assert_eq!(due(&mut lessor, 7001), [1], "a lease of the same id is another lease");
     }
@@ -392,7 +394,7 @@ mod tests {
         while next <= 20_000 {
             let window = due(&mut lessor, 10_001);
             assert!(!window.is_empty() && window.len() <= MAX_UNANSWERED_REVOKES);
-            assert_eq!(due(&mut lessor, 10_001), [], "the window is full");
+            assert_eq!(due(&mut lessor, 10_001), NONE, "the window is full");
             for lease in window {
                 assert_eq!(lease, next, "in order");
                 lessor.revoke(id(lease)).unwrap();
@@ -412,7 +414,7 @@ mod tests {
         }
         for _ in 0..count / LOOKS_PER_CALL {
             assert_eq!(lessor.next_due(Millis(10_001)), Some(Millis(10_001)), "there is more to look at");
-            assert_eq!(due(&mut lessor, 10_001), []);
+            assert_eq!(due(&mut lessor, 10_001), NONE);
         }
         assert_eq!(lessor.next_due(Millis(10_001)), Some(Millis(19_001)));
     }
@@ -422,7 +424,7 @@ mod tests {
         let mut lessor = leader(&[]);
         for lease in 1..=10 * STALE_ALLOWED as i64 {
             lessor.grant(id(lease), 3600).unwrap();
-            assert_eq!(due(&mut lessor, 0), []);
+            assert_eq!(due(&mut lessor, 0), NONE);
             lessor.revoke(id(lease)).unwrap();
         }
         let mut expiry = Expiry::new(Millis(0), 0, std::iter::empty());
