@@ -78,7 +78,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// How long the entry is as raftpb writes it: what every limit in bytes counts.
+    /// How long the entry is as raftpb writes it since etcd 3.7, without the type of a normal one: what limits count.
     pub fn encoded_len(&self) -> u64 {
         fn field(value: u64) -> u64 {
             let bits = u64::from(u64::BITS - (value | 1).leading_zeros());
