@@ -13,7 +13,9 @@ impl Client {
     pub async fn auth_enable(&self) -> Result<AuthEnableResponse, Error> {
         let request = AuthEnableRequest {};
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).auth_enable(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).auth_enable(r).await
+            })
             .await
     }
 
@@ -21,7 +23,9 @@ impl Client {
     pub async fn auth_disable(&self) -> Result<AuthDisableResponse, Error> {
         let request = AuthDisableRequest {};
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).auth_disable(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).auth_disable(r).await
+            })
             .await
     }
 
@@ -29,7 +33,9 @@ impl Client {
     pub async fn auth_status(&self) -> Result<AuthStatusResponse, Error> {
         let request = AuthStatusRequest {};
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).auth_status(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).auth_status(r).await
+            })
             .await
     }
 
@@ -42,27 +48,40 @@ impl Client {
             ..Default::default()
         };
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).user_add(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).user_add(r).await
+            })
             .await
     }
 
     /// The roles of a user.
     pub async fn user_get(&self, name: &str) -> Result<AuthUserGetResponse, Error> {
         let request = AuthUserGetRequest { name: name.into() };
-        self.wire.unary(self.scope, Repeat::Freely, request, async |p, r| AuthClient::new(p).user_get(r).await).await
+        self.wire
+            .unary(self.scope, Repeat::Freely, request, move |p, r| async move { AuthClient::new(p).user_get(r).await })
+            .await
     }
 
     /// All users.
     pub async fn user_list(&self) -> Result<AuthUserListResponse, Error> {
         let request = AuthUserListRequest {};
-        self.wire.unary(self.scope, Repeat::Freely, request, async |p, r| AuthClient::new(p).user_list(r).await).await
+        self.wire
+            .unary(
+                self.scope,
+                Repeat::Freely,
+                request,
+                move |p, r| async move { AuthClient::new(p).user_list(r).await },
+            )
+            .await
     }
 
     /// Removes a user.
     pub async fn user_delete(&self, name: &str) -> Result<AuthUserDeleteResponse, Error> {
         let request = AuthUserDeleteRequest { name: name.into() };
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).user_delete(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).user_delete(r).await
+            })
             .await
     }
 
@@ -105,27 +124,40 @@ impl Client {
     pub async fn role_add(&self, name: &str) -> Result<AuthRoleAddResponse, Error> {
         let request = AuthRoleAddRequest { name: name.into() };
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).role_add(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).role_add(r).await
+            })
             .await
     }
 
     /// The permissions of a role.
     pub async fn role_get(&self, role: &str) -> Result<AuthRoleGetResponse, Error> {
         let request = AuthRoleGetRequest { role: role.into() };
-        self.wire.unary(self.scope, Repeat::Freely, request, async |p, r| AuthClient::new(p).role_get(r).await).await
+        self.wire
+            .unary(self.scope, Repeat::Freely, request, move |p, r| async move { AuthClient::new(p).role_get(r).await })
+            .await
     }
 
     /// All roles.
     pub async fn role_list(&self) -> Result<AuthRoleListResponse, Error> {
         let request = AuthRoleListRequest {};
-        self.wire.unary(self.scope, Repeat::Freely, request, async |p, r| AuthClient::new(p).role_list(r).await).await
+        self.wire
+            .unary(
+                self.scope,
+                Repeat::Freely,
+                request,
+                move |p, r| async move { AuthClient::new(p).role_list(r).await },
+            )
+            .await
     }
 
     /// Removes a role.
     pub async fn role_delete(&self, role: &str) -> Result<AuthRoleDeleteResponse, Error> {
         let request = AuthRoleDeleteRequest { role: role.into() };
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |p, r| AuthClient::new(p).role_delete(r).await)
+            .unary(self.scope, Repeat::IfNotProcessed, request, move |p, r| async move {
+                AuthClient::new(p).role_delete(r).await
+            })
             .await
     }
 

@@ -48,15 +48,16 @@ impl Wire {
     }
 
     /// One call with a single request and a single response, repeated as the rules allow until the deadline.
-    pub(crate) async fn unary<Q, R>(
+    pub(crate) async fn unary<Q, R, F>(
         &self,
         scope: Scope,
         repeat: Repeat,
         request: Q,
-        attempt: impl AsyncFn(Pool, Request<Q>) -> Result<Response<R>, Status>,
+        attempt: impl Fn(Pool, Request<Q>) -> F,
     ) -> Result<R, Error>
     where
         Q: prost::Message + Clone,
+        F: Future<Output = Result<Response<R>, Status>>,
     {
         self.check_size(&request)?;
         before(scope.deadline, async {
@@ -87,12 +88,15 @@ impl Wire {
     }
 
     /// Opens a stream. The deadline bounds its opening only.
-    pub(crate) async fn stream<Q, R>(
+    pub(crate) async fn stream<Q, R, F>(
         &self,
         scope: Scope,
         request: Q,
-        open: impl AsyncFnOnce(Pool, Request<Q>) -> Result<Response<R>, Status>,
-    ) -> Result<R, Error> {
+        open: impl FnOnce(Pool, Request<Q>) -> F,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
         before(scope.deadline, async {
             self.authenticate().await?;
             let request = self.request(Scope { deadline: None, ..scope }, request);

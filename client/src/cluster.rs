@@ -15,33 +15,35 @@ impl Client {
     pub async fn member_list(&self, linearizable: bool) -> Result<MemberListResponse, Error> {
         let request = MemberListRequest { linearizable };
         self.wire
-            .unary(self.scope, Repeat::Freely, request, async |p, r| ClusterClient::new(p).member_list(r).await)
+            .unary(self.scope, Repeat::Freely, request, move |p, r| async move {
+                ClusterClient::new(p).member_list(r).await
+            })
             .await
     }
 
     /// Adds a member that will be reached at `peer_urls`; as a learner it does not vote.
     pub async fn member_add(&self, peer_urls: Vec<String>, learner: bool) -> Result<MemberAddResponse, Error> {
         let request = MemberAddRequest { peer_ur_ls: peer_urls, is_learner: learner };
-        let call = async |p, r| ClusterClient::new(p).member_add(r).await;
+        let call = move |p, r| async move { ClusterClient::new(p).member_add(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, request, call).await
     }
 
     /// Removes a member.
     pub async fn member_remove(&self, id: u64) -> Result<MemberRemoveResponse, Error> {
-        let call = async |p, r| ClusterClient::new(p).member_remove(r).await;
+        let call = move |p, r| async move { ClusterClient::new(p).member_remove(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, MemberRemoveRequest { id }, call).await
     }
 
     /// Changes where a member's peers reach it.
     pub async fn member_update(&self, id: u64, peer_urls: Vec<String>) -> Result<MemberUpdateResponse, Error> {
         let request = MemberUpdateRequest { id, peer_ur_ls: peer_urls };
-        let call = async |p, r| ClusterClient::new(p).member_update(r).await;
+        let call = move |p, r| async move { ClusterClient::new(p).member_update(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, request, call).await
     }
 
     /// Makes a learner a voter.
     pub async fn member_promote(&self, id: u64) -> Result<MemberPromoteResponse, Error> {
-        let call = async |p, r| ClusterClient::new(p).member_promote(r).await;
+        let call = move |p, r| async move { ClusterClient::new(p).member_promote(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, MemberPromoteRequest { id }, call).await
     }
 

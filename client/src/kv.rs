@@ -19,33 +19,57 @@ impl Client {
     /// Reads the keys that `get` names.
     pub async fn get(&self, get: impl Into<Get>) -> Result<RangeResponse, Error> {
         let request: RangeRequest = get.into().into();
-        self.wire.unary(self.scope, Repeat::Freely, request, async |pool, r| self.kv(pool).range(r).await).await
+        let max = self.max();
+        self.wire
+            .unary(self.scope, Repeat::Freely, request, move |pool, r| async move { kv(pool, max).range(r).await })
+            .await
     }
 
     /// Reads the keys that `get` names, in chunks as the server reads them.
     pub async fn range_stream(&self, get: impl Into<Get>) -> Result<RangeStream, Error> {
         let request: RangeRequest = get.into().into();
-        let chunks = self.wire.stream(self.scope, request, async |pool, r| self.kv(pool).range_stream(r).await).await?;
+        let max = self.max();
+        let chunks = self
+            .wire
+            .stream(self.scope, request, move |pool, r| async move { kv(pool, max).range_stream(r).await })
+            .await?;
         Ok(RangeStream { chunks })
     }
 
     /// Writes a key.
     pub async fn put(&self, put: Put) -> Result<PutResponse, Error> {
         let request: PutRequest = put.into();
-        self.wire.unary(self.scope, Repeat::IfNotProcessed, request, async |pool, r| self.kv(pool).put(r).await).await
+        let max = self.max();
+        self.wire
+            .unary(
+                self.scope,
+                Repeat::IfNotProcessed,
+                request,
+                move |pool, r| async move { kv(pool, max).put(r).await },
+            )
+            .await
     }
 
     /// Deletes the keys that `delete` names.
     pub async fn delete(&self, delete: impl Into<Delete>) -> Result<DeleteRangeResponse, Error> {
         let request: DeleteRangeRequest = delete.into().into();
-        let call = async |pool, r| self.kv(pool).delete_range(r).await;
+        let max = self.max();
+        let call = move |pool, r| async move { kv(pool, max).delete_range(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, request, call).await
     }
 
     /// Compares, then does one or the other, in one step.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
         let request: TxnRequest = txn.into();
-        self.wire.unary(self.scope, Repeat::IfNotProcessed, request, async |pool, r| self.kv(pool).txn(r).await).await
+        let max = self.max();
+        self.wire
+            .unary(
+                self.scope,
+                Repeat::IfNotProcessed,
+                request,
+                move |pool, r| async move { kv(pool, max).txn(r).await },
+            )
+            .await
     }
 
     /// Does what `op` says.
@@ -61,16 +85,25 @@ impl Client {
     /// Forgets all revisions before `revision`. `physical`: answer once their space is free, rather than once it is decided.
     pub async fn compact(&self, revision: i64, physical: bool) -> Result<CompactionResponse, Error> {
         let request = CompactionRequest { revision, physical };
+        let max = self.max();
         self.wire
-            .unary(self.scope, Repeat::IfNotProcessed, request, async |pool, r| self.kv(pool).compact(r).await)
+            .unary(
+                self.scope,
+                Repeat::IfNotProcessed,
+                request,
+                move |pool, r| async move { kv(pool, max).compact(r).await },
+            )
             .await
     }
 
-    fn kv(&self, pool: Pool) -> KvClient<Pool> {
-        KvClient::new(pool)
-            .max_decoding_message_size(self.wire.config.max_receive_bytes)
-            .max_encoding_message_size(usize::MAX) // checked before the first attempt
+    /// The largest response to accept, in bytes.
+    fn max(&self) -> usize {
+        self.wire.config.max_receive_bytes
     }
+}
+
+fn kv(pool: Pool, max: usize) -> KvClient<Pool> {
+    KvClient::new(pool).max_decoding_message_size(max)
 }
 
 /// A long list of keys on its way, at one revision.

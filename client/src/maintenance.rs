@@ -45,37 +45,37 @@ impl Client {
     }
 
     async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).alarm(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).alarm(r).await };
         self.wire.unary(self.scope, Repeat::Freely, request, call).await
     }
 
     /// How the member at `endpoint` is.
     pub async fn status(&self, endpoint: &str) -> Result<StatusResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).status(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).status(r).await };
         self.at(endpoint)?.wire.unary(self.scope, Repeat::Freely, StatusRequest {}, call).await
     }
 
     /// The hash of everything that the member at `endpoint` has stored.
     pub async fn hash(&self, endpoint: &str) -> Result<HashResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).hash(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).hash(r).await };
         self.at(endpoint)?.wire.unary(self.scope, Repeat::Freely, HashRequest {}, call).await
     }
 
     /// The hash of the keys up to `revision`, 0 being the latest, at the member at `endpoint`.
     pub async fn hash_kv(&self, endpoint: &str, revision: i64) -> Result<HashKvResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).hash_kv(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).hash_kv(r).await };
         self.at(endpoint)?.wire.unary(self.scope, Repeat::Freely, HashKvRequest { revision }, call).await
     }
 
     /// Gives unused space of the member at `endpoint` back.
     pub async fn defragment(&self, endpoint: &str) -> Result<DefragmentResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).defragment(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).defragment(r).await };
         self.at(endpoint)?.wire.unary(self.scope, Repeat::IfNotProcessed, DefragmentRequest {}, call).await
     }
 
     /// Hands leadership to another member. Only the leader can do it.
     pub async fn move_leader(&self, target_id: u64) -> Result<MoveLeaderResponse, Error> {
-        let call = async |pool, r| MaintenanceClient::new(pool).move_leader(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).move_leader(r).await };
         self.wire.unary(self.scope, Repeat::Freely, MoveLeaderRequest { target_id }, call).await
     }
 
@@ -87,7 +87,7 @@ impl Client {
     /// Checks, begins or gives up a downgrade of the cluster to `version`.
     pub async fn downgrade(&self, action: DowngradeAction, version: &str) -> Result<DowngradeResponse, Error> {
         let request = DowngradeRequest { action: action.into(), version: version.to_string() };
-        let call = async |pool, r| MaintenanceClient::new(pool).downgrade(r).await;
+        let call = move |pool, r| async move { MaintenanceClient::new(pool).downgrade(r).await };
         self.wire.unary(self.scope, Repeat::IfNotProcessed, request, call).await
     }
 
@@ -96,7 +96,7 @@ impl Client {
         crate::call::before(self.scope.deadline, self.wire.authenticate()).await?;
         let max = self.wire.config.max_receive_bytes;
         // Until its first message the stream is opened as often as it takes; after that a failure is final.
-        let open = async |pool: Pool, r| {
+        let open = move |pool: Pool, r| async move {
             let mut client = MaintenanceClient::new(pool).max_decoding_message_size(max);
             let mut messages: Streaming<SnapshotResponse> = client.snapshot(r).await?.into_inner();
             let first = messages.message().await?.ok_or_else(|| Status::unavailable("the snapshot is empty"))?;

@@ -56,7 +56,12 @@ impl Client {
     pub async fn lease_grant(&self, ttl: i64) -> Result<LeaseGrantResponse, Error> {
         let request = LeaseGrantRequest { ttl, id: 0 };
         self.wire
-            .unary(self.scope, Repeat::Freely, request, async |p, r| LeaseClient::new(p).lease_grant(r).await)
+            .unary(
+                self.scope,
+                Repeat::Freely,
+                request,
+                move |p, r| async move { LeaseClient::new(p).lease_grant(r).await },
+            )
             .await
     }
 
@@ -64,26 +69,28 @@ impl Client {
     pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, Error> {
         let request = LeaseRevokeRequest { id };
         self.wire
-            .unary(self.scope, Repeat::Freely, request, async |p, r| LeaseClient::new(p).lease_revoke(r).await)
+            .unary(
+                self.scope,
+                Repeat::Freely,
+                request,
+                move |p, r| async move { LeaseClient::new(p).lease_revoke(r).await },
+            )
             .await
     }
 
     /// How much time a lease has left, and with `keys`, what is attached to it.
     pub async fn lease_time_to_live(&self, id: i64, keys: bool) -> Result<LeaseTimeToLiveResponse, Error> {
         let request = LeaseTimeToLiveRequest { id, keys };
-        let call = async |p, r| {
-            let max = self.wire.config.max_receive_bytes;
-            LeaseClient::new(p).max_decoding_message_size(max).lease_time_to_live(r).await
-        };
+        let max = self.wire.config.max_receive_bytes;
+        let call =
+            move |p, r| async move { LeaseClient::new(p).max_decoding_message_size(max).lease_time_to_live(r).await };
         self.wire.unary(self.scope, Repeat::Freely, request, call).await
     }
 
     /// All leases.
     pub async fn leases(&self) -> Result<LeaseLeasesResponse, Error> {
-        let call = async |p, r| {
-            let max = self.wire.config.max_receive_bytes;
-            LeaseClient::new(p).max_decoding_message_size(max).lease_leases(r).await
-        };
+        let max = self.wire.config.max_receive_bytes;
+        let call = move |p, r| async move { LeaseClient::new(p).max_decoding_message_size(max).lease_leases(r).await };
         self.wire.unary(self.scope, Repeat::Freely, LeaseLeasesRequest {}, call).await
     }
 
@@ -123,7 +130,7 @@ impl Client {
     async fn renew_once(&self, id: i64) -> Result<LeaseKeepAliveResponse, Error> {
         let request = tokio_stream::once(LeaseKeepAliveRequest { id });
         let scope = Scope { require_leader: true, deadline: None };
-        let open = async |pool, r| LeaseClient::new(pool).lease_keep_alive(r).await;
+        let open = move |pool, r| async move { LeaseClient::new(pool).lease_keep_alive(r).await };
         let mut answers = self.wire.stream(scope, request, open).await?;
         let lost = || Error::from(tonic::Status::unavailable("the stream ended without an answer"));
         answers.message().await?.ok_or_else(lost)

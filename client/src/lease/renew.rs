@@ -104,7 +104,7 @@ fn open(wire: &SharedWire, wait: Duration) -> (mpsc::Sender<LeaseKeepAliveReques
     let opening = async move {
         tokio::time::sleep(wait).await;
         let scope = Scope { require_leader: true, deadline: None };
-        let open = async |pool, r| LeaseClient::new(pool).lease_keep_alive(r).await;
+        let open = move |pool, r| async move { LeaseClient::new(pool).lease_keep_alive(r).await };
         let answers = wire.stream(scope, ReceiverStream::new(requests), open).await?;
         Ok(answers.map(|answer| answer.map_err(Error::from)))
     };

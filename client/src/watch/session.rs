@@ -116,7 +116,8 @@ impl Session {
         let opening = async move {
             tokio::time::sleep(wait).await;
             let max = wire.config.max_receive_bytes;
-            let open = async |pool, r| WatchClient::new(pool).max_decoding_message_size(max).watch(r).await;
+            let open =
+                move |pool, r| async move { WatchClient::new(pool).max_decoding_message_size(max).watch(r).await };
             let messages = wire.stream(scope, ReceiverStream::new(requests), open).await?;
             Ok(messages.map(|message| message.map_err(Error::from)))
         };

@@ -1,0 +1,98 @@
+//! Unary calls against a server that fails them: which come again, and how they end.
+
+use std::time::Duration;
+
+use crate::fake::{Call, Server, patiently};
+use ferrite_client::proto::etcdserverpb::{PutResponse, RangeResponse};
+use ferrite_client::{Client, Code, Config, Error, Known, Put, Status};
+
+#[tokio::test]
+async fn a_read_is_repeated_when_the_server_is_unavailable() {
+    let mut server = Server::start().await;
+    let client = Server::client(&[&server]).await;
+    let get = tokio::spawn(async move { client.get("k").await });
+    for failure in [Some(Status::unavailable("etcdserver: no leader")), Some(Status::deadline_exceeded("late")), None] {
+        let Call::Range(request, answer) = server.call().await else { panic!("a read") };
+        assert_eq!(request.key, "k");
+        answer.send(failure.map_or(Ok(RangeResponse { count: 5, ..RangeResponse::default() }), Err)).unwrap();
+    }
+    assert_eq!(patiently(get).await.unwrap().unwrap().count, 5);
+}
+
+#[tokio::test]
+async fn a_write_that_may_have_been_processed_is_not() {
+    let mut server = Server::start().await;
+    let client = Server::client(&[&server]).await;
+    let put = tokio::spawn(async move { client.put(Put::new("k", "v")).await });
+    let Call::Put(_, answer) = server.call().await else { panic!("a write") };
+    answer.send(Err(Status::unavailable("etcdserver: no leader"))).unwrap();
+    let error = patiently(put).await.unwrap().unwrap_err();
+    assert!(error.is(Known::NoLeader), "{error}");
+}
+
+#[tokio::test]
+async fn a_write_whose_connection_is_lost_fails_and_the_next_one_finds_another() {
+    let (first, second) = (Server::start().await, Server::start().await);
+    let client = Server::client(&[&first, &second]).await;
+    let writer = client.clone();
+    let put = tokio::spawn(async move { writer.put(Put::new("k", "v")).await });
+    let (mut first, mut second) = (first, second);
+    let (call, at_first) = tokio::select! {
+        call = first.call() => (call, true),
+        call = second.call() => (call, false),
+    };
+    let (dies, mut lives) = if at_first { (first, second) } else { (second, first) };
+    drop((dies, call));
+    let error = patiently(put).await.unwrap().unwrap_err();
+    assert_ne!(error.code(), Code::Ok);
+
+    for _ in 0..3 {
+        let client = client.clone();
+        let put = tokio::spawn(async move { client.put(Put::new("k", "v")).await });
+        let Call::Put(_, answer) = lives.call().await else { panic!("a write") };
+        answer.send(Ok(PutResponse::default())).unwrap();
+        patiently(put).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn calls_go_to_the_endpoints_in_turn() {
+    let (mut first, mut second) = (Server::start().await, Server::start().await);
+    let client = Server::client(&[&first, &second]).await;
+    let mut count = [0, 0];
+    // Both connections stand once both have been called; from then on the calls alternate.
+    for _ in 0..100 {
+        let client = client.clone();
+        let put = tokio::spawn(async move { client.put(Put::new("k", "v")).await });
+        let (call, at) = tokio::select! { call = first.call() => (call, 0), call = second.call() => (call, 1) };
+        let Call::Put(request, answer) = call else { panic!("a write") };
+        assert_eq!((&request.key[..], &request.value[..]), (&b"k"[..], &b"v"[..]));
+        answer.send(Ok(PutResponse::default())).unwrap();
+        patiently(put).await.unwrap().unwrap();
+        count[at] += 1;
+    }
+    assert!(count[0] >= 20 && count[1] >= 20, "{count:?}");
+}
+
+#[tokio::test]
+async fn calls_wait_for_a_connection_until_their_deadline() {
+    // A port where nothing listens.
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::connect(Config::new([address.to_string()])).await.unwrap();
+    let error = client.with_timeout(Duration::from_millis(50)).get("k").await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded));
+    assert_eq!(error.to_string(), "context deadline exceeded");
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_or_is_too_large_is_refused_here() {
+    let error = Client::connect(Config::new([] as [&str; 0])).await.unwrap_err();
+    assert_eq!(error.to_string(), "etcdclient: no available endpoints");
+    let config = Config { max_send_bytes: 9, max_receive_bytes: 8, ..Config::new(["h:1"]) };
+    let error = Client::connect(config).await.unwrap_err();
+    assert_eq!(error.to_string(), "gRPC message recv limit (8 bytes) must be greater than send limit (9 bytes)");
+    let config = Config { max_send_bytes: 9, ..Config::new(["h:1"]) };
+    let error = Client::connect(config).await.unwrap().put(Put::new("k", "123456789")).await.unwrap_err();
+    let text = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (14 vs. 9)";
+    assert_eq!(error.to_string(), text);
+}

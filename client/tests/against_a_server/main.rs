@@ -1,0 +1,5 @@
+//! The client against a server in this process that does what each test says.
+
+mod calls;
+mod fake;
+mod watch;
