@@ -1,1 +1,3 @@
-//! server
+//! The etcd server: everything between the network and a member.
+pub mod handle;
+pub mod post;

@@ -4,7 +4,7 @@
 //! sample is compacted first after P, then every min(P, 1 h); a failed attempt is repeated at the next sample.
 //! By revision: every 5 minutes, the current revision less the number to keep.
 //!
-//! Only a leader compacts; samples are taken all the same, so that a new leader need not wait for a whole period.
+//! Only a leader compacts, and only a leader looks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct AutoCompaction {
     /// The revisions at the last looks, oldest first; only its front and back matter when keeping a number.
     samples: VecDeque<u64>,
     last_success: Success,
+    /// The compaction that was asked for last, and when, until it is seen to be done.
+    asked: Option<(u64, Duration)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl AutoCompaction {
             Retention::Revisions(_) => (now + REVISION_INTERVAL, Duration::ZERO),
         };
         let last_success = Success { revision: None, at: now, pause };
-        AutoCompaction { retention, due, samples: VecDeque::new(), last_success }
+        AutoCompaction { retention, due, samples: VecDeque::new(), last_success, asked: None }
     }
 
     /// When `look` wants to be called again.
@@ -57,8 +59,13 @@ impl AutoCompaction {
         self.due
     }
 
-    /// Looks, if it is time: the revision to compact, if any. `revision` is the current one.
-    pub fn look(&mut self, now: Duration, revision: u64, leading: bool) -> Option<u64> {
+    /// Looks, if it is time: the revision to compact, if any. `revision` is the current one, `compacted` the one that was
+    /// compacted last, by whomever.
+    pub fn look(&mut self, now: Duration, revision: u64, compacted: u64) -> Option<u64> {
+        if let Some((asked, at)) = self.asked.take_if(|(asked, _)| *asked <= compacted) {
+            self.last_success.revision = Some(asked);
+            self.last_success.at = at;
+        }
         if now < self.due {
             return None;
         }
@@ -70,7 +77,11 @@ impl AutoCompaction {
             }
         };
         let waited = now.saturating_sub(self.last_success.at) >= self.last_success.pause;
-        (leading && waited && self.last_success.revision != Some(candidate)).then_some(candidate)
+        if !waited || self.last_success.revision == Some(candidate) {
+            return None;
+        }
+        self.asked = Some((candidate, now));
+        Some(candidate)
     }
 
     fn oldest_of_period(&mut self, period: Duration, now: Duration, revision: u64) -> Option<u64> {
@@ -87,12 +98,6 @@ impl AutoCompaction {
         }
         self.samples.front().copied()
     }
-
-    /// The compaction to `revision` has been applied, or had been before.
-    pub fn succeeded(&mut self, revision: u64, now: Duration) {
-        self.last_success.revision = Some(revision);
-        self.last_success.at = now;
-    }
 }
 
 #[cfg(test)]
@@ -104,12 +109,14 @@ mod tests {
     }
 
     /// Looks every minute; the revision is the minute. Returns (minute, compacted revision).
-    fn run(retention: Retention, upto: u64, leading: impl Fn(u64) -> bool) -> Vec<(u64, u64)> {
+    fn run(retention: Retention, upto: u64, works: bool) -> Vec<(u64, u64)> {
         let mut duty = AutoCompaction::new(retention, Duration::ZERO);
         let mut done = Vec::new();
+        let mut compacted = 0;
         for minute in 0..=upto {
-            if let Some(revision) = duty.look(minutes(minute), minute, leading(minute)) {
-                duty.succeeded(revision, minutes(minute));
+            // The first revision is 1.
+            if let Some(revision) = duty.look(minutes(minute), minute + 1, compacted) {
+                compacted = if works { revision } else { compacted };
                 done.push((minute, revision));
             }
         }
@@ -118,33 +125,25 @@ mod tests {
 
     #[test]
     fn a_period_of_ten_minutes_compacts_every_ten_minutes() {
-        let done = run(Retention::Period(minutes(10)), 40, |_| true);
-        assert_eq!(done, [(10, 0), (20, 10), (30, 20), (40, 30)]);
+        let done = run(Retention::Period(minutes(10)), 40, true);
+        assert_eq!(done, [(10, 1), (20, 11), (30, 21), (40, 31)]);
     }
 
     #[test]
     fn a_period_of_three_hours_compacts_after_three_hours_then_hourly() {
-        let done = run(Retention::Period(minutes(180)), 310, |_| true);
-        assert_eq!(done, [(180, 0), (240, 60), (300, 120)]);
-    }
-
-    #[test]
-    fn a_follower_samples_but_does_not_compact() {
-        let done = run(Retention::Period(minutes(10)), 30, |minute| minute >= 15);
-        assert_eq!(done, [(15, 5), (25, 15)]);
+        let done = run(Retention::Period(minutes(180)), 310, true);
+        assert_eq!(done, [(180, 1), (240, 61), (300, 121)]);
     }
 
     #[test]
     fn revisions_are_looked_at_every_five_minutes() {
-        let done = run(Retention::Revisions(3), 16, |_| true);
-        assert_eq!(done, [(5, 2), (10, 7), (15, 12)]);
-        assert_eq!(run(Retention::Revisions(100), 16, |_| true), []);
+        let done = run(Retention::Revisions(3), 16, true);
+        assert_eq!(done, [(5, 3), (10, 8), (15, 13)]);
+        assert_eq!(run(Retention::Revisions(100), 16, true), []);
     }
 
     #[test]
     fn a_failure_is_repeated_at_the_next_sample() {
-        let mut duty = AutoCompaction::new(Retention::Period(minutes(10)), Duration::ZERO);
-        let tried: Vec<u64> = (0..13).filter(|m| duty.look(minutes(*m), *m, true).is_some()).collect();
-        assert_eq!(tried, [10, 11, 12]);
+        assert_eq!(run(Retention::Period(minutes(10)), 12, false), [(10, 1), (11, 2), (12, 3)]);
     }
 }

@@ -1,3 +1,146 @@
-//! What a leader does without being asked. Each duty is told what time it is and says what to propose.
+//! What a member does without being asked: it makes itself known, and while it leads it sets the cluster's version,
+//! ends leases and compacts.
+//!
+//! A duty is told the time and looks at what has been applied; it says what to propose. It never waits for an answer:
+//! it sees what came of its proposal, and proposes again if nothing did.
 
-pub mod compaction;
+mod compaction;
+mod leases;
+mod publish;
+
+pub use compaction::{AutoCompaction, Retention};
+pub use leases::Leases;
+pub use publish::Publish;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrite_proto::etcdserverpb as pb;
+use ferrite_proto::membershippb;
+use ferrite_raft::Term;
+use ferrite_state::command::{Caller, encode};
+use ferrite_state::{RequestId, cluster::ClusterVersion};
+
+use crate::progress::Progress;
+use crate::request_ids::RequestIds;
+
+/// A proposal that nothing came of is made again after this time.
+const RETRY: Duration = Duration::from_secs(7);
+
+/// The state that duties look at, as far as it has been published.
+pub trait Facts: Debug + Send + Sync {
+    /// The newest revision.
+    fn revision(&self) -> u64;
+    /// The revision that was compacted last, -1 if none was.
+    fn compacted(&self) -> i64;
+    /// The cluster's version, once it is known.
+    fn cluster_version(&self) -> Option<ClusterVersion>;
+    /// What the member with this id has published of itself: its name and client URLs.
+    fn attributes(&self, member: u64) -> Option<membershippb::Attributes>;
+}
+
+/// The duties of one member.
+#[derive(Debug)]
+pub struct Duties {
+    facts: Arc<dyn Facts>,
+    progress: Arc<Progress>,
+    ids: Arc<RequestIds>,
+    publish: Publish,
+    version: Version,
+    leases: Leases,
+    compaction: Option<AutoCompaction>,
+    /// The term in which this member leads.
+    leads: Option<Term>,
+}
+
+/// The cluster's version, which the leader sets when it is not known or lower than it can be.
+#[derive(Debug)]
+struct Version {
+    own: ClusterVersion,
+    next_try: Duration,
+}
+
+impl Duties {
+    /// The duties of a member of version `own_version`.
+    pub fn new(
+        facts: Arc<dyn Facts>,
+        progress: Arc<Progress>,
+        ids: Arc<RequestIds>,
+        publish: Publish,
+        own_version: ClusterVersion,
+        leases: Leases,
+        compaction: Option<AutoCompaction>,
+    ) -> Duties {
+        let version = Version { own: own_version, next_try: Duration::ZERO };
+        Duties { facts, progress, ids, publish, version, leases, compaction, leads: None }
+    }
+
+    /// This member leads in `term`, or does not.
+    pub(crate) fn role_changed(&mut self, leads: bool, term: Term) {
+        self.leads = leads.then_some(term);
+        if !leads {
+            self.leases.demote();
+        }
+    }
+
+    /// Whether a duty wants to be asked again as soon as more has been applied.
+    pub(crate) fn wait_for_apply(&self) -> bool {
+        self.leads.is_some() && !self.leases.is_primary()
+    }
+
+    /// The entry that a duty proposed under `id` has been applied.
+    pub(crate) fn answered(&mut self, id: RequestId) {
+        self.leases.answered(id);
+    }
+
+    /// What to propose now.
+    pub(crate) fn proposals(&mut self, now: Duration) -> Vec<(RequestId, Bytes)> {
+        let mut proposals = Vec::new();
+        let caller = Caller::default();
+        let mut propose = |request| {
+            let id = self.ids.take();
+            proposals.push((id, encode(id, &caller, request)));
+            id
+        };
+        if let Some(request) = self.publish.request(now, &*self.facts) {
+            propose(request);
+        }
+        // A new leader may not look at what it has not applied yet: all that was committed before its term.
+        if self.leads.is_none_or(|term| self.progress.applied_term() < term) {
+            return proposals;
+        }
+        if let Some(request) = self.version.request(now, &*self.facts) {
+            propose(request);
+        }
+        self.leases.expire(now);
+        for what in self.leases.due(now) {
+            let id = propose(what.request());
+            self.leases.proposed(id, what, now);
+        }
+        if let Some(request) = compaction(self.compaction.as_mut(), now, &*self.facts) {
+            propose(request);
+        }
+        proposals
+    }
+}
+
+fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
+    let compacted = u64::try_from(facts.compacted()).unwrap_or(0);
+    let revision = duty?.look(now, facts.revision(), compacted)?;
+    let request = pb::CompactionRequest { revision: revision as i64, physical: false };
+    Some(pb::InternalRaftRequest { compaction: Some(request), ..Default::default() })
+}
+
+impl Version {
+    fn request(&mut self, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
+        let target = self.own.without_patch();
+        if now < self.next_try || facts.cluster_version().is_some_and(|version| version >= target) {
+            return None;
+        }
+        self.next_try = now + RETRY;
+        let request = membershippb::ClusterVersionSetRequest { ver: target.to_string() };
+        Some(pb::InternalRaftRequest { cluster_version_set: Some(request), ..Default::default() })
+    }
+}

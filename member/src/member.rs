@@ -1,0 +1,398 @@
+//! One turn of a member: take in what arrived, then hand out all that is owed.
+//!
+//!   proposals, reads ─┐                 ┌─▶ save    log writer   ─▶ Saved
+//!   completions ──────┼─▶ turn(raft) ───┼─▶ apply   applier      ─▶ Applied, ConfChanged
+//!   time ─────────────┘                 ├─▶ keep    store keeper ─▶ Checkpointed
+//!                                       └─▶ answers to readers and to those refused
+//!
+//! A turn never waits: what a disk or a state machine has done comes back as an input of a later turn. The member owns
+//! Raft and its log in memory; nothing here is shared but two counters (`Progress`).
+//!
+//! What holds: entries are applied only once they are synced (Raft sees to it); a read is answered at an index that was
+//! committed after it had arrived; a waiter is either handed on with its proposal or given back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrite_raft::{
+    ConfChangeV2, ConfState, Entry, HardState, Index, LogStore, MemoryLog, Message, RawNode, Ready, RoleKind,
+    SaveTicket, SoftState,
+};
+use ferrite_state::RequestId;
+
+use crate::checkpoint::Checkpoints;
+use crate::duty::Duties;
+use crate::progress::Progress;
+use crate::reads::Reads;
+
+/// Somebody who waits for an answer and may have given up.
+pub trait Waiter: Send {
+    /// Nobody waits any more.
+    fn gone(&self) -> bool;
+}
+
+/// A command that somebody wants in the log.
+#[derive(Debug)]
+pub struct Proposal<P> {
+    pub id: RequestId,
+    /// An encoded `InternalRaftRequest` whose header names `id`.
+    pub data: Bytes,
+    /// Who is told the outcome.
+    pub waiter: P,
+}
+
+/// What arrives at a member.
+#[derive(Debug)]
+pub enum Input<P, R> {
+    /// Put this into the log.
+    Propose(Proposal<P>),
+    /// Tell the reader once everything committed by now has been applied.
+    Read(R),
+    /// The log writer has synced all saves up to this one.
+    Saved(SaveNumber),
+    /// The applier has moved on (see `Progress`), and the member had asked to be told.
+    Applied,
+    /// Entries that duties had proposed have been applied.
+    DutyDone(Vec<RequestId>),
+    /// The applier has come to a change of members.
+    ConfChanged(ConfChanged),
+    /// The store is whole up to `index`, a snapshot record says so, and the log before it has been given up.
+    Checkpointed { index: Index, conf: ConfState },
+    /// Take no more work in: the member is about to end.
+    Stop,
+}
+
+/// A committed change of members that has been applied, or refused by the state machine.
+#[derive(Clone, Debug)]
+pub struct ConfChanged {
+    /// What Raft takes over; a change of nothing if the state machine refused it.
+    pub change: ConfChangeV2,
+}
+
+/// Why a proposal did not get into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Raft would not take it: leadership is being handed over.
+    Dropped,
+    /// The member is stopping.
+    Stopping,
+}
+
+/// Why a read could not be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFailed {
+    /// Another leader took over while the read waited for its index.
+    LeaderChanged,
+    /// The member is stopping.
+    Stopping,
+}
+
+/// Counts the saves of a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SaveNumber(pub u64);
+
+/// Log to write and to sync.
+#[derive(Debug)]
+pub struct Save {
+    pub number: SaveNumber,
+    pub hard_state: Option<HardState>,
+    pub entries: Vec<Entry>,
+}
+
+/// Entries to apply, in order, and those who wait for what they bring about.
+#[derive(Debug)]
+pub struct Apply<P> {
+    pub entries: Vec<Entry>,
+    pub waiters: Vec<(RequestId, Waits<P>)>,
+}
+
+/// Who is told what came of an entry.
+#[derive(Debug)]
+pub enum Waits<P> {
+    Client(P),
+    /// The member itself: `Input::DutyDone`.
+    Duty,
+}
+
+/// All that is owed after a turn.
+#[derive(Debug)]
+pub struct Outbox<P, R> {
+    pub messages: Vec<Message>,
+    pub save: Vec<Save>,
+    pub apply: Vec<Apply<P>>,
+    /// Make the store whole up to here and say so in the log, with this hard state in front.
+    pub checkpoint: Option<(Index, HardState)>,
+    pub reads: Vec<(R, Result<(), ReadFailed>)>,
+    pub refused: Vec<(P, Refused)>,
+}
+
+impl<P, R> Default for Outbox<P, R> {
+    fn default() -> Self {
+        Outbox {
+            messages: Vec::new(),
+            save: Vec::new(),
+            apply: Vec::new(),
+            checkpoint: None,
+            reads: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// A member: Raft, those who wait for it, and what it does by itself while it leads.
+#[derive(Debug)]
+pub struct Member<P, R> {
+    raft: RawNode<MemoryLog>,
+    proposals: Proposals<P>,
+    reads: Reads<R>,
+    checkpoints: Checkpoints,
+    duties: Duties,
+    clock: Clock,
+    progress: Arc<Progress>,
+    saves: Saves,
+    soft_state: SoftState,
+    conf: ConfState,
+    stopping: bool,
+}
+
+/// Ticks. Those missed in a pause are not made up for: a member that slept has not been waiting for its leader.
+#[derive(Debug)]
+struct Clock {
+    heartbeat: Duration,
+    next_tick: Duration,
+}
+
+/// What the log writer has been given and not yet synced, with what Raft is told then.
+#[derive(Debug)]
+struct Saves {
+    last: SaveNumber,
+    under_way: VecDeque<(SaveNumber, SaveTicket, Vec<Message>)>,
+    hard_state: HardState,
+    /// The commit index has moved since the last save. Alone it is not worth a write: Raft needs it as a hint only, so
+    /// it rides with the next entries.
+    unwritten_commit: bool,
+}
+
+/// Commands on their way into the log, and those who wait for them.
+#[derive(Debug)]
+struct Proposals<P> {
+    /// Not proposed yet, because no leader is known. Bounded by what clients may have outstanding.
+    waiting: VecDeque<Proposal<P>>,
+    /// Proposed: they go to the applier together with the next committed entries.
+    proposed: Vec<(RequestId, Waits<P>)>,
+}
+
+impl<P: Waiter, R: Waiter> Member<P, R> {
+    /// A member whose Raft starts at `now`, with everything up to `progress.applied()` applied.
+    pub fn new(
+        raft: RawNode<MemoryLog>,
+        heartbeat: Duration,
+        checkpoints: Checkpoints,
+        duties: Duties,
+        progress: Arc<Progress>,
+        now: Duration,
+    ) -> Self {
+        let (hard_state, soft_state) = (raft.hard_state(), raft.soft_state());
+        let conf = raft.log().initial_state().1;
+        let first_round = hard_state.term.0 << 32;
+        Member {
+            raft,
+            proposals: Proposals { waiting: VecDeque::new(), proposed: Vec::new() },
+            reads: Reads::new(first_round),
+            checkpoints,
+            duties,
+            clock: Clock { heartbeat, next_tick: now + heartbeat },
+            progress,
+            saves: Saves { last: SaveNumber(0), under_way: VecDeque::new(), hard_state, unwritten_commit: false },
+            soft_state,
+            conf,
+            stopping: false,
+        }
+    }
+
+    /// When the next turn is due even if nothing arrives.
+    pub fn next_turn(&self) -> Duration {
+        self.clock.next_tick
+    }
+
+    /// Whether the member has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The hard state that a clean stop still has to write: its commit index saves the next start some work.
+    pub fn unwritten_hard_state(&self) -> Option<HardState> {
+        self.saves.unwritten_commit.then_some(self.saves.hard_state)
+    }
+
+    /// One turn. `now` is on the member's monotonic clock.
+    pub fn turn(&mut self, now: Duration, arrived: &mut Vec<Input<P, R>>) -> Outbox<P, R> {
+        let mut out = Outbox::default();
+        for input in arrived.drain(..) {
+            self.take_in(input, &mut out);
+        }
+        self.raft.applied(self.progress.applied());
+        self.keep_time(now);
+        self.propose(now, &mut out);
+        self.ask_for_reads(now);
+        while let Some(ready) = self.raft.take_ready() {
+            self.hand_out(ready, &mut out);
+            self.ask_for_reads(now);
+        }
+        self.progress.set_committed(self.saves.hard_state.commit);
+        let applied = self.answer_reads(&mut out);
+        out.checkpoint = self.checkpoints.due(applied).map(|index| (index, self.saves.hard_state));
+        out
+    }
+
+    fn take_in(&mut self, input: Input<P, R>, out: &mut Outbox<P, R>) {
+        match input {
+            Input::Propose(proposal) if self.stopping => {
+                out.refused.push((proposal.waiter, Refused::Stopping));
+            }
+            Input::Propose(proposal) => self.proposals.waiting.push_back(proposal),
+            Input::Read(reader) if self.stopping => out.reads.push((reader, Err(ReadFailed::Stopping))),
+            Input::Read(reader) => self.reads.arrive(reader),
+            Input::Saved(upto) => self.saved(upto, out),
+            Input::Applied => {}
+            Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id)),
+            Input::ConfChanged(changed) => self.conf_changed(&changed.change),
+            Input::Checkpointed { index, conf } => self.checkpointed(index, conf),
+            Input::Stop => {
+                self.stopping = true;
+                let waiting = self.proposals.waiting.drain(..);
+                out.refused.extend(waiting.map(|proposal| (proposal.waiter, Refused::Stopping)));
+                self.reads.fail_all(ReadFailed::Stopping, &mut out.reads);
+            }
+        }
+    }
+
+    fn keep_time(&mut self, now: Duration) {
+        if now >= self.clock.next_tick {
+            self.clock.next_tick = now + self.clock.heartbeat;
+            self.raft.tick();
+            self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
+        }
+        // A member that is alone need not wait whether somebody else leads.
+        if self.soft_state.leader.is_none() && self.is_sole_voter() {
+            self.raft.campaign();
+        }
+    }
+
+    fn is_sole_voter(&self) -> bool {
+        matches!(&self.conf.voters[..], [only] if *only == self.raft.id()) && self.conf.voters_outgoing.is_empty()
+    }
+
+    fn saved(&mut self, upto: SaveNumber, out: &mut Outbox<P, R>) {
+        while let Some((_, ticket, messages)) = self.saves.under_way.pop_front_if(|(number, ..)| *number <= upto) {
+            self.raft.saved(ticket);
+            out.messages.extend(messages);
+        }
+    }
+
+    fn conf_changed(&mut self, change: &ConfChangeV2) {
+        // The state machine has checked the change against the same members: Raft cannot disagree with it.
+        self.conf = self
+            .raft
+            .apply_conf_change(change)
+            .expect("a change of members that was applied fits Raft's configuration");
+    }
+
+    fn checkpointed(&mut self, index: Index, conf: ConfState) {
+        let keep_from = self.checkpoints.done(index);
+        let log = self.raft.log_mut();
+        log.create_snapshot(index, conf, Bytes::new()).expect("what was applied is in the log, and newer than before");
+        if keep_from >= log.first_index() {
+            log.compact(keep_from).expect("the index lies between the first entry and what is applied");
+        }
+    }
+
+    /// Puts what waits into the log, clients before duties. Without a leader it goes on waiting.
+    fn propose(&mut self, now: Duration, out: &mut Outbox<P, R>) {
+        if self.soft_state.leader.is_none() || self.stopping {
+            return;
+        }
+        for proposal in self.proposals.waiting.drain(..) {
+            match self.raft.propose(proposal.data) {
+                Ok(()) => self.proposals.proposed.push((proposal.id, Waits::Client(proposal.waiter))),
+                Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
+            }
+        }
+        for (id, data) in self.duties.proposals(now) {
+            // If Raft does not take it, the duty sees that nothing came of it, and tries again.
+            if self.raft.propose(data).is_ok() {
+                self.proposals.proposed.push((id, Waits::Duty));
+            }
+        }
+    }
+
+    fn ask_for_reads(&mut self, now: Duration) {
+        if self.soft_state.leader.is_some()
+            && let Some(context) = self.reads.ask(now)
+        {
+            self.raft.read_index(context);
+        }
+    }
+
+    fn hand_out(&mut self, ready: Ready, out: &mut Outbox<P, R>) {
+        if let Some(soft_state) = ready.soft_state {
+            let another = soft_state.leader.is_some() && soft_state.leader != self.soft_state.leader;
+            self.soft_state = soft_state;
+            self.duties.role_changed(soft_state.role == RoleKind::Leader, self.raft.hard_state().term);
+            if another {
+                self.reads.fail_unconfirmed(ReadFailed::LeaderChanged, &mut out.reads);
+            }
+        }
+        out.messages.extend(ready.messages);
+        if let Some(hard_state) = ready.hard_state {
+            self.saves.hard_state = hard_state;
+            self.saves.unwritten_commit = true;
+        }
+        for state in &ready.read_states {
+            self.reads.confirm(state);
+        }
+        if !ready.committed.is_empty() {
+            let waiters = std::mem::take(&mut self.proposals.proposed);
+            out.apply.push(Apply { entries: ready.committed, waiters });
+        }
+        if let Some(ticket) = ready.save {
+            self.save(ticket, ready.must_sync, ready.entries, ready.messages_after_save, out);
+        }
+    }
+
+    fn save(
+        &mut self,
+        ticket: SaveTicket,
+        must_sync: bool,
+        entries: Vec<Entry>,
+        messages: Vec<Message>,
+        out: &mut Outbox<P, R>,
+    ) {
+        self.checkpoints.grow(&entries);
+        self.raft.log_mut().append(entries.iter().cloned());
+        if must_sync {
+            self.saves.last.0 += 1;
+            let hard_state = std::mem::take(&mut self.saves.unwritten_commit).then_some(self.saves.hard_state);
+            out.save.push(Save { number: self.saves.last, hard_state, entries });
+        }
+        // Saves are reported in their order: one that needs no sync waits for those before it.
+        self.saves.under_way.push_back((self.saves.last, ticket, messages));
+        if !must_sync && self.saves.under_way.len() == 1 {
+            self.saved(self.saves.last, out);
+        }
+    }
+
+    /// Answers the readers whose index has been applied, and asks to be woken if some still wait. Returns what is applied.
+    fn answer_reads(&mut self, out: &mut Outbox<P, R>) -> Index {
+        loop {
+            let applied = self.progress.applied();
+            self.reads.answer(applied, &mut out.reads);
+            let waits = self.reads.waits_for_apply() || self.duties.wait_for_apply();
+            if !waits || self.progress.await_change(applied) {
+                return applied;
+            }
+        }
+    }
+}

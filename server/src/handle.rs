@@ -1,0 +1,193 @@
+//! What a request handler holds: the way into the log, and the state as far as it is published.
+//!
+//!   propose ──admitted──▶ Input::Propose ──▶ … applied ──▶ outcome        bounded in number and bytes, and in time
+//!   confirm_read ───────▶ Input::Read ────▶ … applied ──▶ read the state
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrite_member::{Input, Outlet, Progress, Proposal, ReadFailed, Refused, RequestIds};
+use ferrite_proto::etcdserverpb as pb;
+use ferrite_state::command::{Caller, encode, encode_parsed};
+use ferrite_state::{ApplyError, RequestId, Response};
+
+use crate::post::{Awaited, Post, Reply, call};
+
+/// Entries committed and not applied. Beyond that, proposals are refused (etcd's number).
+const MAX_APPLY_BACKLOG: u64 = 5000;
+/// Proposals of clients that have no answer yet, and their bytes. Full means: too many requests.
+const MAX_PROPOSALS: u64 = 16 * 1024;
+const MAX_PROPOSAL_BYTES: u64 = 128 << 20;
+
+/// What came of a proposal: refused before the log, or by the state machine.
+pub type ProposalAnswer = Result<Result<Response, ApplyError>, Refused>;
+/// Whether a read may be made.
+pub type ReadAnswer = Result<(), ReadFailed>;
+/// What the member of this server takes in.
+pub type MemberInput = Input<Reply<ProposalAnswer>, Reply<ReadAnswer>>;
+
+/// Why a call has no answer of the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The encoded command is larger than `--max-request-bytes`.
+    TooLarge,
+    /// Too much is waiting already.
+    TooManyRequests,
+    /// It took longer than a request may take. A proposal may still be applied.
+    TimedOut { leader_known: bool },
+    /// Another leader took over before the read had its index.
+    LeaderChanged,
+    /// Leadership is being handed over.
+    ProposalDropped,
+    /// The member is stopping.
+    Stopped,
+    /// What the state machine says.
+    Refused(ApplyError),
+}
+
+impl From<ApplyError> for CallError {
+    fn from(error: ApplyError) -> CallError {
+        CallError::Refused(error)
+    }
+}
+
+/// What a call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Bytes of an encoded command (`--max-request-bytes`).
+    pub request_bytes: usize,
+    /// How long a proposal or a read waits: 5 s and two election timeouts.
+    pub timeout: Duration,
+}
+
+/// The way into the member, for the handlers of one net thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    door: Arc<Door>,
+    post: Arc<Post>,
+}
+
+/// What the handles of all net threads share.
+#[derive(Debug)]
+pub struct Door {
+    inputs: Outlet<MemberInput>,
+    ids: Arc<RequestIds>,
+    progress: Arc<Progress>,
+    leader: Arc<AtomicU64>,
+    limits: CallLimits,
+    proposals: AtomicU64,
+    proposal_bytes: AtomicU64,
+}
+
+impl Door {
+    pub fn new(
+        inputs: Outlet<MemberInput>,
+        ids: Arc<RequestIds>,
+        progress: Arc<Progress>,
+        leader: Arc<AtomicU64>,
+        limits: CallLimits,
+    ) -> Door {
+        let (proposals, proposal_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Door { inputs, ids, progress, leader, limits, proposals, proposal_bytes }
+    }
+}
+
+/// A place among the proposals without an answer, given back when it is dropped.
+#[derive(Debug)]
+struct Place<'a> {
+    door: &'a Door,
+    bytes: u64,
+}
+
+impl<'a> Place<'a> {
+    fn take(door: &'a Door, bytes: u64) -> Option<Place<'a>> {
+        let place = Place { door, bytes };
+        let count = door.proposals.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = door.proposal_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (count <= MAX_PROPOSALS && total <= MAX_PROPOSAL_BYTES).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.door.proposals.fetch_sub(1, Ordering::Relaxed);
+        self.door.proposal_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Handle {
+    pub fn new(door: Arc<Door>, post: Arc<Post>) -> Handle {
+        Handle { door, post }
+    }
+
+    /// How far the state machine is.
+    pub fn progress(&self) -> &Progress {
+        &self.door.progress
+    }
+
+    /// The leader's id, 0 if none is known.
+    pub fn leader(&self) -> u64 {
+        self.door.leader.load(Ordering::Relaxed)
+    }
+
+    /// An id for a request or a lease.
+    pub fn next_id(&self) -> RequestId {
+        self.door.ids.take()
+    }
+
+    /// Puts a request into the log and waits for what comes of it.
+    pub async fn propose(&self, caller: &Caller, request: pb::InternalRaftRequest) -> Result<Response, CallError> {
+        let id = self.next_id();
+        self.propose_encoded(id, encode(id, caller, request)).await
+    }
+
+    /// The same with a request that came encoded; `number` is its field in `InternalRaftRequest`.
+    pub async fn propose_parsed(&self, caller: &Caller, number: u32, payload: &[u8]) -> Result<Response, CallError> {
+        let id = self.next_id();
+        self.propose_encoded(id, encode_parsed(id, caller, number, payload)).await
+    }
+
+    async fn propose_encoded(&self, id: RequestId, data: Bytes) -> Result<Response, CallError> {
+        let progress = self.progress();
+        if progress.committed().0.saturating_sub(progress.applied().0) > MAX_APPLY_BACKLOG {
+            return Err(CallError::TooManyRequests);
+        }
+        if data.len() > self.door.limits.request_bytes {
+            return Err(CallError::TooLarge);
+        }
+        let _place = Place::take(&self.door, data.len() as u64).ok_or(CallError::TooManyRequests)?;
+        let (waiter, awaited) = call(&self.post);
+        let proposal = Input::Propose(Proposal { id, data, waiter });
+        self.door.inputs.push(proposal).map_err(|_| CallError::Stopped)?;
+        match self.in_time(awaited).await? {
+            Ok(outcome) => Ok(outcome?),
+            Err(Refused::Dropped) => Err(CallError::ProposalDropped),
+            Err(Refused::Stopping) => Err(CallError::Stopped),
+        }
+    }
+
+    /// Waits until everything that was committed before this call can be read.
+    pub async fn confirm_read(&self) -> Result<(), CallError> {
+        let (waiter, awaited) = call(&self.post);
+        self.door.inputs.push(Input::Read(waiter)).map_err(|_| CallError::Stopped)?;
+        match self.in_time(awaited).await? {
+            Ok(()) => Ok(()),
+            Err(ReadFailed::LeaderChanged) => Err(CallError::LeaderChanged),
+            Err(ReadFailed::Stopping) => Err(CallError::Stopped),
+        }
+    }
+
+    fn in_time<T>(&self, awaited: Awaited<T>) -> impl Future<Output = Result<T, CallError>> {
+        let limit = self.door.limits.timeout;
+        async move {
+            match tokio::time::timeout(limit, awaited).await {
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) => Err(CallError::Stopped),
+                Err(_) => Err(CallError::TimedOut { leader_known: self.leader() != 0 }),
+            }
+        }
+    }
+}
