@@ -178,6 +178,10 @@ impl<L: LogStore> Raft<L> {
     }
 
     pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ChangeError> {
+        // No entry is handed out while a snapshot waits to be saved, so this one was before: the members in force are newer.
+        if self.core.log.has_unsaved_snapshot() {
+            return Err(ChangeError::Superseded);
+        }
         let membership = self.core.membership.changed(change)?;
         self.core.switch_membership(membership);
         let conf = self.core.membership.conf_state();

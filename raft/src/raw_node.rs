@@ -71,7 +71,9 @@ impl<L: LogStore> RawNode<L> {
     }
 
     /// Puts a committed change of members into force. The owner calls this for each one that it applies, unless it refuses
-    /// it, and reports it as applied afterwards.
+    /// it, and reports it as applied afterwards. `Superseded` means that a received snapshot has it already: there is
+    /// nothing to do, but until that snapshot is installed the owner does not know the members at what it has applied, and
+    /// makes no snapshot of its own. Any other error means that no leader can have let this change pass.
     pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ChangeError> {
         self.raft.apply_conf_change(change)
     }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 /// 2. save `snapshot`, `hard_state` and `entries`, in this order; when they are durable, send `messages_after_save` and
 ///    hand `save` to `RawNode::saved`. Saves are done, and reported, in the order in which they were taken;
 /// 3. apply `committed`, behind the snapshot if there is one, and report with `RawNode::applied`. These entries are saved
-///    already, unless writes are `Synchronous`;
+///    already, unless writes are `Synchronous`. What was handed out before a snapshot and is not applied when it is
+///    installed is part of it, and is applied before it or not at all;
 /// 4. answer the reads in `read_states` as soon as their index is applied.
 ///
 /// The log store must hold the entries and the snapshot before the next call of the node that owns it.

@@ -22,7 +22,8 @@ pub trait LogStore {
     /// Entries of `from..until`, as many as fit into `max_size` (encoded), but one at least.
     fn entries(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError>;
 
-    /// A snapshot to send to a follower that needs what is no longer in the log.
+    /// A snapshot to send to a follower that needs what is no longer in the log. It should be a new one: a follower refuses
+    /// a snapshot from before it was a member.
     fn snapshot(&self) -> Result<Snapshot, LogError>;
 }
 

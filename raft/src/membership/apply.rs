@@ -16,6 +16,8 @@ pub enum ChangeError {
     NoVoters,
     RemovedAllVoters,
     TooManyVotersChanged,
+    /// No fault of the change: a snapshot that was taken in since it was handed out has it already, and is in force.
+    Superseded,
 }
 
 impl fmt::Display for ChangeError {
@@ -27,6 +29,7 @@ impl fmt::Display for ChangeError {
             ChangeError::NoVoters => "can't make a zero-voter config joint",
             ChangeError::RemovedAllVoters => "removed all voters",
             ChangeError::TooManyVotersChanged => "more than one voter changed without entering joint config",
+            ChangeError::Superseded => "a snapshot has this change already",
         })
     }
 }
