@@ -1,5 +1,3 @@
 //! The etcd server: everything between the network and a member.
-
 pub mod handle;
 pub mod post;
-pub mod rpc;

@@ -4,20 +4,25 @@
 //!                        │  └──▶ outcome ──▶ who waits
 //!                        ├─ mvcc      keys, their revisions, reads at one revision
 //!                        ├─ lease     keys that go with their owner
+//!                        ├─ alarm     what forbids to go on
 //!                        └─ cluster   members and versions
 //!   published revisions ──watch──▶ events, for each watcher once and in order
 
+pub mod alarm;
 pub mod answer;
+mod apply;
 pub mod clock;
 pub mod cluster;
 pub mod command;
 mod error;
 pub mod lease;
+pub mod mvcc;
 #[cfg(test)]
 mod random;
 mod tables;
 pub mod watch;
 
 pub use answer::{Outcome, Response};
+pub use apply::{Applied, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};
 pub use command::{Command, Proposal, RequestId};
 pub use error::{ApplyError, ReadError, RevisionError};

@@ -1,0 +1,346 @@
+//! The state machine, and its one match.
+
+use std::sync::Arc;
+
+use ferrite_proto::etcdserverpb::AlarmType;
+use ferrite_proto::membershippb;
+use ferrite_raft::{ConfState, Index, NodeId, Term};
+use ferrite_storage::{self as storage, Effect, Revision, Revisions, RowChange, Table};
+use parking_lot::RwLock;
+
+use crate::alarm::Alarms;
+use crate::answer::Response;
+use crate::cluster::{self, Cluster, ClusterVersion, Member};
+use crate::command::{AuthCommand, Command, ConfChange};
+use crate::lease::{self, Lessor, SharedLessor};
+use crate::mvcc::{self, Keyspace, Trimmed, Trimmer};
+use crate::tables::{self, row};
+use crate::{ApplyError, Outcome};
+
+/// What the log decides. One writer owns it; readers hold [`Shared`].
+#[derive(Debug)]
+pub struct State {
+    pub(super) shared: Shared,
+    pub(super) revisions: Progress,
+    tables: Tables,
+    /// Whether the published tables are older than ours.
+    tables_changed: bool,
+    pub(super) trimmer: Trimmer,
+    /// Rows that ride in the next effect: nothing is on disk without an index.
+    pub(super) rows: Vec<RowChange>,
+}
+
+/// How far the keyspace is, published or not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub current: u64,
+    /// -1 before the first compaction.
+    pub compacted: i64,
+}
+
+/// Members, versions and alarms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    pub cluster: Cluster,
+    pub alarms: Alarms,
+}
+
+/// What readers hold of the state: it goes on while they look.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pub keyspace: Arc<Keyspace>,
+    pub lessor: Arc<SharedLessor>,
+    tables: Arc<RwLock<Arc<Tables>>>,
+}
+
+impl Shared {
+    /// Members, versions and alarms as of the last published entry.
+    pub fn tables(&self) -> Arc<Tables> {
+        self.tables.read().clone()
+    }
+}
+
+/// What is decided by flags, not by the log. Members configured alike decide alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Shorter leases are raised to this.
+    pub min_lease_ttl_seconds: i64,
+    /// How many learners there may be.
+    pub max_learners: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { min_lease_ttl_seconds: 2, max_learners: 1 }
+    }
+}
+
+/// Whether somebody waits for the answer here. What has no other effect is skipped when nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    Answer,
+    Effect,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Applied {
+    /// To be put into the window before the next command is applied.
+    pub effect: Effect,
+    /// What to tell who waits.
+    pub outcome: Outcome,
+    /// For Raft, after each entry that was to change members.
+    pub conf_change: Option<ConfChanged>,
+    /// The cluster went to an older version: write a snapshot, so that the log behind it has nothing newer.
+    pub wants_snapshot: bool,
+}
+
+/// What Raft is to be told of a change of members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfChanged {
+    /// `None` was refused: Raft has to know that the change is over.
+    pub change: Option<ConfChange>,
+    /// The configuration from now on.
+    pub conf: ConfState,
+}
+
+/// Applying cannot go on: the member stops, before it becomes another than the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    #[error(transparent)]
+    Storage(#[from] storage::ReadError),
+    #[error(
+        "member {0:x} publishes itself in entry {1}, but never was a member: this member's data is not of this cluster"
+    )]
+    UnknownMember(u64, Index),
+    #[error("entry {index} sets the cluster version to {version:?}, which is no version")]
+    NoVersion { index: Index, version: String },
+    #[error("entry {index} moves the cluster to version {version}; this member runs {ours}: it has to be upgraded")]
+    TooOld { index: Index, version: ClusterVersion, ours: ClusterVersion },
+}
+
+/// Why a store cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Revisions(#[from] mvcc::LoadError),
+    #[error(transparent)]
+    Cluster(#[from] cluster::RowError),
+    #[error(transparent)]
+    Lease(#[from] lease::RowError),
+    #[error("table alarm, row {key:02x?}: {reason}")]
+    Alarm { key: Vec<u8>, reason: prost::DecodeError },
+    #[error("table meta, row {key}: {value:02x?} is no revision")]
+    Revision { key: String, value: Vec<u8> },
+}
+
+/// The version whose log this code applies.
+const OUR_VERSION: ClusterVersion = ClusterVersion::new(3, 7);
+
+impl State {
+    /// Takes in what a store holds. The revisions returned are still in it although nobody can see them: the store is to
+    /// forget them.
+    pub fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        rows: impl IntoIterator<Item = (Table, K, V)>,
+        revisions: Revisions,
+        settings: Settings,
+    ) -> Result<(State, Vec<Revision>), LoadError> {
+        let mut tables = Tables { cluster: Cluster::new(settings.max_learners), alarms: Alarms::default() };
+        let (mut scheduled, mut finished, mut auth_revision) = (-1, -1, None);
+        let mut leases = Vec::new();
+        for (table, key, value) in rows {
+            let (key, value) = (key.as_ref(), value.as_ref());
+            match (table, key) {
+                (Table::Alarm, key) => {
+                    tables.alarms.load_row(key).map_err(|reason| LoadError::Alarm { key: key.to_vec(), reason })?;
+                }
+                (Table::Lease, key) => leases.push((key.to_vec(), value.to_vec())),
+                (Table::Auth, tables::AUTH_REVISION) => auth_revision = Some(()),
+                (Table::Meta, tables::SCHEDULED_COMPACTION) => scheduled = tables::parse_compaction(key, value)?,
+                (Table::Meta, tables::FINISHED_COMPACTION) => finished = tables::parse_compaction(key, value)?,
+                (Table::Auth | Table::AuthRoles | Table::AuthUsers, _) => {}
+                (Table::Cluster | Table::Members | Table::MembersRemoved | Table::Meta, _) => {
+                    tables.cluster.load_row(table, key, value)?;
+                }
+            }
+        }
+        let mut lessor = Lessor::load(settings.min_lease_ttl_seconds, leases)?;
+        // A compaction that was asked for is in force, whether it was finished or not. Loading finishes it.
+        let compacted = i64::max(scheduled, finished);
+        let loaded = mvcc::load(revisions, compacted)?;
+        for (key, lease) in &loaded.leases {
+            // A key whose lease is missing has none, as in etcd.
+            let _ = lessor.attach(key, *lease);
+        }
+        let mut rows = Vec::new();
+        if compacted > finished {
+            rows.push(tables::compaction(tables::FINISHED_COMPACTION, compacted as u64));
+        }
+        if auth_revision.is_none() {
+            rows.push(row(Table::Auth, tables::AUTH_REVISION, 1_u64.to_be_bytes().to_vec()));
+        }
+        let shared = Shared {
+            keyspace: loaded.keyspace,
+            lessor: Arc::new(SharedLessor::new(lessor)),
+            tables: Arc::new(RwLock::new(Arc::new(tables.clone()))),
+        };
+        let revisions = Progress { current: shared.keyspace.revision(), compacted };
+        let trimmer = Trimmer::new(compacted);
+        Ok((State { shared, revisions, tables, tables_changed: false, trimmer, rows }, loaded.dead))
+    }
+
+    /// What readers hold.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Applies a command. The effect has to be in the window before the next one.
+    pub fn apply(&mut self, index: Index, term: Term, command: &Command, want: Want) -> Result<Applied, Halt> {
+        let mut applied = Applied {
+            effect: Effect { index, term, records: Vec::new(), rows: std::mem::take(&mut self.rows) },
+            outcome: Ok(Response::Done),
+            conf_change: None,
+            wants_snapshot: false,
+        };
+        let effect = &mut applied.effect;
+        applied.outcome = match command {
+            Command::Noop | Command::DowngradeVersionTest => Ok(Response::Done),
+            command if self.is_forbidden(command) => Err(self.why_forbidden()),
+            Command::Range(_) if want == Want::Effect => Ok(Response::Done),
+            Command::Range(range) => self.range(range)?,
+            Command::Put(put) => self.put(put, effect)?,
+            Command::DeleteRange(delete) => Ok(self.delete_range(delete, effect)?),
+            Command::Txn(txn) => self.txn(txn, want, effect)?,
+            Command::Compaction(compaction) => self.compact(compaction, effect),
+            Command::LeaseGrant(grant) => self.lease_grant(grant, effect),
+            Command::LeaseRevoke(revoke) => self.lease_revoke(revoke, effect),
+            Command::LeaseCheckpoint(checkpoint) => Ok(self.lease_checkpoint(checkpoint, effect)),
+            Command::Alarm(alarm) => {
+                self.tables_changed = true;
+                Ok(Response::Alarm(self.tables.alarms.apply(alarm, &mut effect.rows)))
+            }
+            Command::Auth(AuthCommand::Authenticate(_)) => Err(ApplyError::AuthNotEnabled),
+            Command::Auth(_) => Err(ApplyError::AuthNotBuilt),
+            Command::ClusterVersionSet(set) => {
+                applied.wants_snapshot = self.set_cluster_version(set, effect)?;
+                Ok(Response::Done)
+            }
+            Command::MemberAttributesSet(set) => {
+                self.set_member_attributes(set, effect)?;
+                Ok(Response::Done)
+            }
+            Command::DowngradeInfoSet(set) => {
+                self.tables_changed = true;
+                self.tables.cluster.set_downgrade(set, &mut effect.rows);
+                Ok(Response::Done)
+            }
+            Command::ConfChange(change) => {
+                let (outcome, changed) = self.change_members(change, effect);
+                applied.conf_change = Some(changed);
+                outcome
+            }
+        };
+        Ok(applied)
+    }
+
+    /// Lets readers see all that was applied. To be called when its effects are in the window.
+    pub fn publish(&mut self) {
+        self.shared.keyspace.publish(self.revisions.current, self.revisions.compacted);
+        if std::mem::take(&mut self.tables_changed) {
+            *self.shared.tables.write() = Arc::new(self.tables.clone());
+        }
+    }
+
+    /// The entry whose compaction is to be trimmed next: not before its effect is in the store.
+    pub fn next_trim(&self) -> Option<Index> {
+        self.trimmer.next()
+    }
+
+    /// The last compaction that is trimmed, for who asked for a physical one; -1 is none.
+    pub fn finished_compaction(&self) -> i64 {
+        self.trimmer.finished()
+    }
+
+    /// Takes out of the index what nobody can see any more, for about so many keys.
+    pub fn trim_step(&mut self, keys: usize) -> Trimmed {
+        let trimmed = self.trimmer.step(&self.shared.keyspace, keys);
+        if let Some(finished) = trimmed.finished {
+            self.rows.push(tables::compaction(tables::FINISHED_COMPACTION, finished));
+        }
+        trimmed
+    }
+
+    /// Whether an alarm forbids a command.
+    fn is_forbidden(&self, command: &Command) -> bool {
+        if self.tables.alarms.is_raised(AlarmType::Corrupt) {
+            return matches!(
+                command,
+                Command::Put(_)
+                    | Command::Range(_)
+                    | Command::DeleteRange(_)
+                    | Command::Txn(_)
+                    | Command::Compaction(_)
+                    | Command::LeaseGrant(_)
+                    | Command::LeaseRevoke(_)
+            );
+        }
+        match command {
+            Command::Put(_) | Command::LeaseGrant(_) => self.tables.alarms.is_raised(AlarmType::Nospace),
+            Command::Txn(txn) => self.tables.alarms.is_raised(AlarmType::Nospace) && txn.cost() > 0,
+            _ => false,
+        }
+    }
+
+    fn why_forbidden(&self) -> ApplyError {
+        match self.tables.alarms.is_raised(AlarmType::Corrupt) {
+            true => ApplyError::Corrupt,
+            false => ApplyError::NoSpace,
+        }
+    }
+
+    /// Returns whether the cluster went to an older version.
+    fn set_cluster_version(
+        &mut self,
+        set: &membershippb::ClusterVersionSetRequest,
+        effect: &mut Effect,
+    ) -> Result<bool, Halt> {
+        let index = effect.index;
+        let version: ClusterVersion =
+            set.ver.parse().map_err(|_| Halt::NoVersion { index, version: set.ver.clone() })?;
+        if version.without_patch() > OUR_VERSION {
+            return Err(Halt::TooOld { index, version, ours: OUR_VERSION });
+        }
+        let older = self.tables.cluster.version().is_some_and(|before| version < *before);
+        self.tables_changed = true;
+        self.tables.cluster.set_version(version, &mut effect.rows);
+        Ok(older)
+    }
+
+    fn set_member_attributes(
+        &mut self,
+        set: &membershippb::ClusterMemberAttrSetRequest,
+        effect: &mut Effect,
+    ) -> Result<(), Halt> {
+        let id = NodeId(set.member_id);
+        let cluster = &mut self.tables.cluster;
+        if cluster.member(id).is_none() && !cluster.is_removed(id) {
+            return Err(Halt::UnknownMember(id.0, effect.index));
+        }
+        self.tables_changed = true;
+        cluster.set_attributes(set, &mut effect.rows);
+        Ok(())
+    }
+
+    fn change_members(&mut self, change: &ConfChange, effect: &mut Effect) -> (Outcome, ConfChanged) {
+        let changed = self.tables.cluster.change(change, &mut effect.rows);
+        self.tables_changed |= changed.is_ok();
+        let cluster = &self.tables.cluster;
+        let told = ConfChanged { change: changed.is_ok().then(|| change.clone()), conf: cluster.conf_state().clone() };
+        let members = || cluster.members().cloned().collect::<Vec<Member>>();
+        (changed.map(|()| Response::Members(members())), told)
+    }
+}
