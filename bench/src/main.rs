@@ -12,6 +12,7 @@
 
 mod args;
 mod command;
+mod crash;
 mod grpc;
 mod ledger;
 mod load;

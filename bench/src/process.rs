@@ -96,10 +96,8 @@ impl Setup {
 
     /// Starts the server and waits until it answers a linearizable read.
     pub async fn start(&self, patience: Duration) -> Result<Server, StartError> {
-        let log = File::options().create(true).append(true).open(self.log())?;
         let begin = Instant::now();
-        let child = self.command().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut server = Server { child, pid: 0, setup: self.clone(), started_in: Duration::ZERO };
+        let mut server = self.spawn()?;
         loop {
             if let Some(status) = server.child.try_wait()? {
                 return Err(StartError::Ended(format!("{status}; {}", self.log().display())));
@@ -113,8 +111,24 @@ impl Setup {
             tokio::time::sleep(POLL).await;
         }
         server.started_in = begin.elapsed();
-        server.pid = if self.count_syncs { only_child(server.child.id())? } else { server.child.id() };
+        if self.count_syncs {
+            server.pid = only_child(server.child.id())?;
+        }
         Ok(server)
+    }
+
+    /// Starts the server and kills it at a moment when it may still be recovering.
+    pub async fn start_and_kill(&self, moment: Duration) -> Result<(), StartError> {
+        let server = self.spawn()?;
+        tokio::time::sleep(moment).await;
+        server.kill()?;
+        Ok(())
+    }
+
+    fn spawn(&self) -> io::Result<Server> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let child = self.command().stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(Server { pid: child.id(), child, setup: self.clone(), started_in: Duration::ZERO })
     }
 }
 
@@ -222,7 +236,7 @@ impl Server {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        if self.pid != 0 && self.pid != self.child.id() {
+        if self.pid != self.child.id() {
             // strace writes its table when what it traces has ended.
             if let Some(pid) = rustix::process::Pid::from_raw(self.pid as i32) {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;

@@ -1,5 +1,6 @@
 //! The commands, one a file; here their flags and what they share.
 
+mod crash;
 mod lease_keepalive;
 mod put;
 mod range;
@@ -13,6 +14,7 @@ mod watch_latency;
 use crate::args::{Args, Command, Kind, flag};
 use crate::grpc::{CallError, Connection};
 use crate::load::Plan;
+use crate::process::StartError;
 use crate::report::{Report, Style};
 use bytes::Bytes;
 
@@ -139,6 +141,12 @@ pub const COMMANDS: &[Command] = &[
         about: "Hold a server to the acknowledged writes of a ledger",
         flags: &[flag("at", Kind::List, "", "revisions at which to read the whole state too (quicker than history)")],
     },
+    Command {
+        name: "crash",
+        arguments: "",
+        about: "Load, SIGKILL, restart and check, again and again",
+        flags: crash::FLAGS,
+    },
 ];
 
 /// What a command says before the program ends with status 1.
@@ -153,6 +161,12 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
+        Failure::because(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
         Failure::because(error)
     }
 }
@@ -175,6 +189,7 @@ pub async fn run(command: &Command, args: Args) -> Result<(), Failure> {
         "watch-latency" => watch_latency::run(&args).await,
         "lease-keepalive" => lease_keepalive::run(&args).await,
         "verify-ledger" => verify_ledger::run(&args).await,
+        "crash" => crash::run(&args).await,
         name => unreachable!("{name} is not in the table"),
     }
 }
