@@ -1,3 +1,5 @@
 //! The etcd server: everything between the network and a member.
+
 pub mod handle;
 pub mod post;
+pub mod rpc;

@@ -86,9 +86,9 @@ impl Seat {
     }
 }
 
-impl Hub {
+impl<H: History> Hub<H> {
     /// One bounded step for all who lag and have room. True: somebody could be carried further.
-    pub(super) fn catch_up(&mut self, history: &impl History) -> Result<bool, ReadError> {
+    pub(super) fn catch_up(&mut self, history: &H) -> Result<bool, ReadError> {
         if self.lagging.len() == 0 {
             self.lagging = Lagging::default();
             return Ok(false);
@@ -123,7 +123,7 @@ impl Hub {
         stream.is_some_and(|stream| self.has_room(stream))
     }
 
-    fn carry_ranges(&mut self, history: &impl History) -> Result<bool, ReadError> {
+    fn carry_ranges(&mut self, history: &H) -> Result<bool, ReadError> {
         let compacted = history.compacted();
         let mut lagging = std::mem::take(&mut self.lagging.ranges);
         let mut waiting: Vec<Seat> = Vec::new();
@@ -153,7 +153,7 @@ impl Hub {
         Ok(more)
     }
 
-    fn carry_singles(&mut self, history: &impl History) -> Result<bool, ReadError> {
+    fn carry_singles(&mut self, history: &H) -> Result<bool, ReadError> {
         let mut changes = Vec::new();
         for _ in 0..self.lagging.singles.len().min(PASS_SINGLES) {
             let Some(key) = self.lagging.singles.pop_front() else { break };
@@ -173,13 +173,7 @@ impl Hub {
     }
 
     /// Hands a piece of history, whole up to `covered`, to watchers whose cursors lie in it.
-    fn carry(
-        &mut self,
-        mut seats: Vec<Seat>,
-        changes: &[Change],
-        covered: u64,
-        history: &impl History,
-    ) -> Result<(), ReadError> {
+    fn carry(&mut self, mut seats: Vec<Seat>, changes: &[Change], covered: u64, history: &H) -> Result<(), ReadError> {
         // Whatever was compacted while we read may have been missing from it already.
         let compacted = history.compacted();
         seats.retain(|seat| self.cursor(seat.key, compacted).is_some());
@@ -220,7 +214,7 @@ impl Hub {
     }
 
     /// Hands a watcher an event of its range, if it wants it and there is room.
-    fn offer(&mut self, seat: &mut Seat, event: &mut Event<'_>, history: &impl History) -> Result<(), ReadError> {
+    fn offer(&mut self, seat: &mut Seat, event: &mut Event<'_>, history: &H) -> Result<(), ReadError> {
         let queue_bytes = self.queue_bytes();
         let watcher = self.members.watchers.get(seat.key).expect("who has a seat exists");
         let main = event.main();

@@ -1,5 +1,7 @@
 //! The history that watchers are cursors over, as far as they need to know it.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use ferrite_storage::{ReadError, Revision};
 
@@ -22,14 +24,20 @@ pub struct Step {
 
 /// All that was ever changed, from the compacted revision on. Revisions are named by their `main`.
 pub trait History {
+    /// Keeps what is compacted from being taken out, for as long as it lives.
+    type Pin: Debug;
+
     /// The last revision that may be told to clients; all up to it can be read.
     fn published(&self) -> u64;
 
     /// The compacted revision: who asks for less is told so.
     fn compacted(&self) -> u64;
 
-    /// From this revision on nothing is missing yet. It is not above `compacted`, and reaches it some time after.
-    fn trimmed(&self) -> u64;
+    /// Keeps all from a revision on, which may be the next one. `None` if it is compacted already.
+    fn pin(&self, from: u64) -> Option<Self::Pin>;
+
+    /// Whether a pin is one of this history, and not of another whose place it has taken (a snapshot was installed).
+    fn is_kept_by(&self, pin: &Self::Pin) -> bool;
 
     /// Appends the changes from revision `from` up to `until` at most, in order. Returns up to which revision all are there;
     /// `until` if there is nothing left.

@@ -54,12 +54,15 @@ pub struct Counts {
 
 /// The streams and watchers of one net thread.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Hub<H: History> {
     config: Config,
     /// All revisions up to this one have been matched.
     pub(super) at: u64,
     /// Counts steps through history, so that a queue can tell which revision it has let in.
     pub(super) pass: u64,
+    /// While there are watchers: keeps what the hub has not yet matched.
+    pin: Option<H::Pin>,
+    pinned: u64,
     pub(super) members: Members,
     pub(super) matcher: Matcher,
     pub(super) lagging: Lagging,
@@ -137,13 +140,15 @@ impl Members {
 }
 
 /// What streams ask for.
-impl Hub {
+impl<H: History> Hub<H> {
     /// A hub that begins at the published revision.
-    pub fn new(config: Config, history: &impl History) -> Hub {
+    pub fn new(config: Config, history: &H) -> Hub<H> {
         Hub {
             config,
             at: history.published(),
             pass: 0,
+            pin: None,
+            pinned: 0,
             members: Members::default(),
             matcher: Matcher::default(),
             lagging: Lagging::default(),
@@ -175,14 +180,21 @@ impl Hub {
     }
 
     /// Creates a watcher, or says in the stream why not.
-    pub fn create(&mut self, id: StreamId, spec: WatcherSpec, history: &impl History) -> Result<(), ReadError> {
+    pub fn create(&mut self, id: StreamId, spec: WatcherSpec, history: &H) -> Result<(), ReadError> {
         self.follow(history)?;
         let stream = self.members.stream(id);
         let in_use = spec.watch_id.is_some_and(|watch_id| stream.watchers.contains_key(&watch_id));
         match spec.check() {
             Err(refusal) => self.say_refused(id, refusal.to_string()),
             Ok(()) if in_use => self.say_refused(id, Refusal::DuplicateId.to_string()),
-            Ok(()) => self.insert(id, spec),
+            Ok(()) => {
+                // From the first watcher on, what follows is kept. If it is compacted already, more was published since.
+                while self.pin.is_none() {
+                    self.at = history.published();
+                    self.move_pin(history);
+                }
+                self.insert(id, spec);
+            }
         }
         Ok(())
     }
@@ -218,7 +230,7 @@ impl Hub {
     }
 
     /// Says that a watcher is not created, for a reason that was found outside (permissions).
-    pub fn refuse(&mut self, id: StreamId, reason: String, history: &impl History) -> Result<(), ReadError> {
+    pub fn refuse(&mut self, id: StreamId, reason: String, history: &H) -> Result<(), ReadError> {
         self.follow(history)?;
         self.say_refused(id, reason);
         Ok(())
@@ -230,7 +242,7 @@ impl Hub {
     }
 
     /// Ends a watcher; nothing follows the answer. An id that is not in use is not answered.
-    pub fn cancel(&mut self, id: StreamId, watch_id: i64, history: &impl History) -> Result<(), ReadError> {
+    pub fn cancel(&mut self, id: StreamId, watch_id: i64, history: &H) -> Result<(), ReadError> {
         self.follow(history)?;
         let stream = self.members.stream(id);
         let Some(key) = stream.watchers.remove(&watch_id) else {
@@ -245,7 +257,7 @@ impl Hub {
     }
 
     /// Tells a stream how far it is, if all its watchers are where the hub is; otherwise nothing.
-    pub fn progress_request(&mut self, id: StreamId, history: &impl History) -> Result<(), ReadError> {
+    pub fn progress_request(&mut self, id: StreamId, history: &H) -> Result<(), ReadError> {
         self.follow(history)?;
         let at = self.at;
         let Members { streams, watchers, .. } = &mut self.members;
@@ -259,10 +271,10 @@ impl Hub {
 }
 
 /// What the thread drives.
-impl Hub {
+impl<H: History> Hub<H> {
     /// Follows history to what is published, tells of progress that is due, and carries lagging watchers one bounded step.
     /// True: there is more to carry right now, so call it again soon.
-    pub fn step(&mut self, now: Millis, history: &impl History) -> Result<bool, ReadError> {
+    pub fn step(&mut self, now: Millis, history: &H) -> Result<bool, ReadError> {
         self.follow(history)?;
         self.tick(now);
         self.catch_up(history)
@@ -317,13 +329,15 @@ impl Hub {
     }
 }
 
-impl Hub {
+impl<H: History> Hub<H> {
     /// Matches what was published since the last time.
-    fn follow(&mut self, history: &impl History) -> Result<(), ReadError> {
+    fn follow(&mut self, history: &H) -> Result<(), ReadError> {
         let published = history.published();
         assert!(published >= self.at, "history went back from {} to {published}", self.at);
         if self.members.watchers.len() == 0 {
             self.at = published;
+            self.pin = None;
+            return Ok(());
         }
         if published - self.at > FOLLOW_REVISIONS {
             self.fall_behind(published);
@@ -332,7 +346,7 @@ impl Hub {
         while self.at < published {
             changes.clear();
             let covered = history.read(self.at + 1, published, FOLLOW_STEP, &mut changes)?;
-            if history.trimmed() > self.at + 1 {
+            if history.compacted() > self.at + 1 && !self.pin.as_ref().is_some_and(|pin| history.is_kept_by(pin)) {
                 // Some of what was read may have been missing. Each watcher finds out for itself.
                 self.fall_behind(published);
                 break;
@@ -345,11 +359,24 @@ impl Hub {
         }
         changes.clear();
         self.changes = changes;
+        self.move_pin(history);
         Ok(())
     }
 
+    /// Keeps what is behind the hub's position, and lets go what is before it.
+    fn move_pin(&mut self, history: &H) {
+        if self.pinned == self.at + 1 && self.pin.as_ref().is_some_and(|pin| history.is_kept_by(pin)) {
+            return;
+        }
+        // If that much is compacted already, while we looked, the pin before still keeps it.
+        if let Some(pin) = history.pin(self.at + 1) {
+            self.pin = Some(pin);
+            self.pinned = self.at + 1;
+        }
+    }
+
     /// Takes one revision to all who watch it.
-    fn match_revision(&mut self, changes: &[Change], history: &impl History) -> Result<(), ReadError> {
+    fn match_revision(&mut self, changes: &[Change], history: &H) -> Result<(), ReadError> {
         let mut touched: Vec<Key> = Vec::new();
         let mut matched = std::mem::take(&mut self.matched);
         for change in changes {

@@ -19,10 +19,16 @@ mod history;
 mod hub;
 mod matcher;
 mod message;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod naive;
 mod ranges;
 mod request;
 mod slab;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use history::{Change, History, Step};
 pub use hub::{Config, Counts, Hub};

@@ -1,0 +1,183 @@
+//! One acceptor deals connections out to the net threads, in turn.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ferrite_observe::log;
+use ferrite_observe::log::{Logger, Value, lines};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::spawn_local;
+
+use super::connection::Service;
+
+/// Connections dealt to a net thread that it has not taken yet. Full: the acceptor waits, and then the kernel's backlog.
+const LANE: usize = 64;
+
+/// After a failed accept (no file descriptors, most likely) the next is tried this much later.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The way from acceptors to one net thread.
+pub fn lane() -> (mpsc::Sender<Accepted>, mpsc::Receiver<Accepted>) {
+    mpsc::channel(LANE)
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection on its way to a net thread.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: Raw,
+    address: Option<SocketAddr>,
+    /// Given back when the connection ends.
+    permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Raw {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+/// Accepts on one listener.
+#[derive(Debug)]
+pub struct Acceptor {
+    socket: Socket,
+    /// The listener's URL, for the log.
+    url: String,
+    lanes: Vec<mpsc::Sender<Accepted>>,
+    open: Arc<Semaphore>,
+    logger: Logger,
+}
+
+impl Acceptor {
+    /// `connections` is how many may be open at once.
+    pub fn new(
+        socket: Socket,
+        url: String,
+        lanes: Vec<mpsc::Sender<Accepted>>,
+        connections: usize,
+        logger: Logger,
+    ) -> Self {
+        let open = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        Self { socket, url, lanes, open, logger }
+    }
+
+    /// Accepts until all net threads are gone.
+    pub async fn run(self) {
+        let mut turn = 0;
+        loop {
+            let permit = self.open.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let (stream, address) = match self.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    log!(self.logger, lines::ACCEPT_FAILED, &self.url, Value::Shown(&error));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let lane = &self.lanes[turn % self.lanes.len()];
+            turn += 1;
+            if lane.send(Accepted { stream, address, permit }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                Ok((Raw::Tcp(stream.into_std()?), Some(address)))
+            }
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Raw::Unix(stream.into_std()?), None))
+            }
+        }
+    }
+}
+
+/// Serves the connections that a net thread is dealt, until the acceptors are gone. One task a connection.
+pub async fn serve_accepted(
+    service: Rc<Service>,
+    mut lane: mpsc::Receiver<Accepted>,
+    stop: watch::Receiver<bool>,
+    logger: Logger,
+) {
+    while let Some(Accepted { stream, address, permit }) = lane.recv().await {
+        let (service, stop, logger) = (service.clone(), stop.clone(), logger.clone());
+        spawn_local(async move {
+            let served = match stream.on_this_thread() {
+                Ok(stream) => service.serve(stream, address, stop).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = served {
+                let address = address.map_or_else(String::new, |address| address.to_string());
+                log!(logger, lines::CONNECTION_ENDED, &address, &error);
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Raw {
+    fn on_this_thread(self) -> io::Result<Stream> {
+        match self {
+            Raw::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Raw::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
+/// A connection of either kind.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

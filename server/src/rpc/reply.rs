@@ -1,0 +1,236 @@
+//! A message on its way out: its five-byte prefix and its bytes, in one piece or in several.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message;
+
+/// Flag, and length of what follows as a big-endian u32.
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// Pieces of a [`Body`] are filled up to this size before the next is begun: two HTTP/2 frames of the usual size.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// A slice at least this long is sent as it is; a shorter one is cheaper to copy than to send by itself.
+const SHARED_BYTES: usize = 8 << 10;
+
+/// One encoded message, prefix included.
+#[derive(Debug)]
+pub struct Reply {
+    pub(super) pieces: VecDeque<Bytes>,
+    first: Bytes,
+    bytes: usize,
+}
+
+/// What a handler may answer with.
+pub trait IntoReply {
+    fn into_reply(self) -> Reply;
+}
+
+impl<M: Message> IntoReply for M {
+    fn into_reply(self) -> Reply {
+        Reply::message(&self)
+    }
+}
+
+impl IntoReply for Reply {
+    fn into_reply(self) -> Reply {
+        self
+    }
+}
+
+impl Reply {
+    /// Encodes a message into one piece.
+    pub fn message(message: &impl Message) -> Self {
+        let length = message.encoded_len();
+        let mut piece = BytesMut::with_capacity(PREFIX_BYTES + length);
+        put_prefix(&mut piece, false, length);
+        message.encode_raw(&mut piece);
+        Self::one(piece.freeze())
+    }
+
+    fn one(piece: Bytes) -> Self {
+        Self { bytes: piece.len(), first: piece, pieces: VecDeque::new() }
+    }
+
+    /// Length on the wire, prefix included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The next piece to send.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if !self.first.is_empty() {
+            return Some(std::mem::take(&mut self.first));
+        }
+        self.pieces.pop_front()
+    }
+
+    /// The same message, compressed.
+    pub(super) fn compressed(mut self) -> Self {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(self.bytes / 2), Compression::fast());
+        let mut prefix = PREFIX_BYTES;
+        while let Some(mut piece) = self.pop() {
+            // The prefix may be a piece of its own or the beginning of the first, but is never split.
+            let skipped = prefix.min(piece.len());
+            prefix -= skipped;
+            let piece = piece.split_off(skipped);
+            encoder.write_all(&piece).expect("writing to memory does not fail");
+        }
+        let compressed = encoder.finish().expect("writing to memory does not fail");
+        let mut piece = BytesMut::with_capacity(PREFIX_BYTES + compressed.len());
+        put_prefix(&mut piece, true, compressed.len());
+        piece.extend_from_slice(&compressed);
+        Self::one(piece.freeze())
+    }
+}
+
+fn put_prefix(out: &mut BytesMut, compressed: bool, length: usize) {
+    out.put_u8(u8::from(compressed));
+    out.put_u32(u32::try_from(length).expect("a message is shorter than 4 GiB"));
+}
+
+/// A message that is put together from encoded parts whose total length is not known before.
+#[derive(Debug, Default)]
+pub struct Body {
+    full: VecDeque<Bytes>,
+    tail: BytesMut,
+    bytes: usize,
+}
+
+impl Body {
+    /// `bytes` is a hint of how long it will become.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { full: VecDeque::new(), tail: BytesMut::with_capacity(bytes.min(PIECE_BYTES)), bytes: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Appends a field: tag, length, bytes. A long slice is shared, a short one copied.
+    pub fn put_field(&mut self, tag: u32, slice: &Bytes) {
+        self.put_key(tag, slice.len());
+        if slice.len() < SHARED_BYTES {
+            self.put_slice(slice);
+        } else {
+            self.bytes += slice.len();
+            self.end_piece();
+            self.full.push_back(slice.clone());
+        }
+    }
+
+    /// Appends a field, copying its bytes.
+    pub fn put_field_slice(&mut self, tag: u32, slice: &[u8]) {
+        self.put_key(tag, slice.len());
+        self.put_slice(slice);
+    }
+
+    /// Appends a message as a field.
+    pub fn put_message(&mut self, tag: u32, message: &impl Message) {
+        let length = message.encoded_len();
+        self.put_key(tag, length);
+        self.make_room(length);
+        message.encode_raw(&mut self.tail);
+        self.bytes += length;
+    }
+
+    /// Appends fields that are already encoded, or the fields of a message that is to be merged in.
+    pub fn put_encoded(&mut self, encoded: &[u8]) {
+        self.put_slice(encoded);
+    }
+
+    fn put_key(&mut self, tag: u32, length: usize) {
+        let before = self.tail.len();
+        prost::encoding::encode_key(tag, prost::encoding::WireType::LengthDelimited, &mut self.tail);
+        prost::encoding::encode_varint(length as u64, &mut self.tail);
+        self.bytes += self.tail.len() - before;
+    }
+
+    fn put_slice(&mut self, slice: &[u8]) {
+        self.make_room(slice.len());
+        self.tail.extend_from_slice(slice);
+        self.bytes += slice.len();
+    }
+
+    fn make_room(&mut self, length: usize) {
+        if self.tail.len() + length > PIECE_BYTES && self.tail.len() > PIECE_BYTES / 2 {
+            self.end_piece();
+        }
+        if self.tail.capacity() - self.tail.len() < length {
+            self.tail.reserve(length.max(PIECE_BYTES - self.tail.len().min(PIECE_BYTES)));
+        }
+    }
+
+    fn end_piece(&mut self) {
+        if !self.tail.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+}
+
+impl IntoReply for Body {
+    fn into_reply(mut self) -> Reply {
+        self.end_piece();
+        let length = self.bytes;
+        let mut prefix = BytesMut::with_capacity(PREFIX_BYTES + if self.full.len() == 1 { length } else { 0 });
+        put_prefix(&mut prefix, false, length);
+        if self.full.len() == 1 && length < SHARED_BYTES {
+            prefix.extend_from_slice(&self.full[0]);
+            return Reply::one(prefix.freeze());
+        }
+        Reply { bytes: PREFIX_BYTES + length, first: prefix.freeze(), pieces: self.full }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_proto::etcdserverpb::{RangeResponse, ResponseHeader};
+    use ferrite_proto::mvccpb::KeyValue;
+    use flate2::read::GzDecoder;
+    use std::io::Read;
+
+    use super::*;
+
+    fn joined(mut reply: Reply) -> Vec<u8> {
+        let mut all = Vec::new();
+        let bytes = reply.bytes();
+        while let Some(piece) = reply.pop() {
+            all.extend_from_slice(&piece);
+        }
+        assert_eq!(all.len(), bytes);
+        all
+    }
+
+    #[test]
+    fn a_body_put_together_is_the_message() {
+        for lengths in [&[][..], &[1], &[10, 300], &[100_000], &[20_000, 20_000, 7, 9_000], &[300; 400]] {
+            let header = ResponseHeader { revision: 7, ..Default::default() };
+            let mut message = RangeResponse { header: Some(header), ..Default::default() };
+            let mut body = Body::with_capacity(0);
+            body.put_message(1, &header);
+            for (i, length) in lengths.iter().enumerate() {
+                let pair = KeyValue { value: vec![i as u8; *length].into(), ..Default::default() };
+                body.put_field(2, &Bytes::from(pair.encode_to_vec()));
+                message.kvs.push(pair);
+            }
+            assert_eq!(body.len(), message.encoded_len());
+            let whole = joined(Reply::message(&message));
+            assert_eq!(joined(body.into_reply()), whole, "{lengths:?}");
+
+            let compressed = joined(message.into_reply().compressed());
+            assert_eq!(compressed[0], 1);
+            assert_eq!(compressed[1..5], (compressed.len() as u32 - 5).to_be_bytes());
+            let mut plain = Vec::new();
+            GzDecoder::new(&compressed[5..]).read_to_end(&mut plain).unwrap();
+            assert_eq!(plain, whole[5..]);
+        }
+    }
+}

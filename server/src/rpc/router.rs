@@ -1,0 +1,383 @@
+//! From a path to what handles it, and how a call is carried through: one task a call.
+//!
+//!   unary             message in ▶ decode ▶ handler ▶ encode ▶ message out, trailers
+//!   server streaming  message in ▶ decode ▶ handler(request, replies) ▶ trailers
+//!   bidi streaming    handler(requests, replies) ▶ trailers
+//!
+//! A handler that is not done when the client goes away, or when its deadline passes, is dropped where it waits.
+//! A router belongs to one net thread: handlers may hold what only that thread touches.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use ferrite_observe::metrics::Registry;
+use prost::Message;
+use tokio::task::spawn_local;
+use tokio::time::{Sleep, sleep_until};
+
+use super::caller::Caller;
+use super::meter::{LazyMeter, Meter, Shape, split_path};
+use super::outlet::{Gone, Outgoing, Outlet, send_or_give_up};
+use super::reply::IntoReply;
+use super::request::Messages;
+use super::status::{Code, Status};
+
+/// A call that has arrived and whose method is known.
+pub(super) struct Call {
+    pub messages: Messages,
+    pub outlet: Outlet,
+    pub caller: Caller,
+    /// Counts the call on its connection for as long as it lives.
+    pub ticket: Ticket,
+}
+
+/// One of the calls that a connection carries.
+pub(super) struct Ticket(Rc<super::traffic::Traffic>);
+
+impl Ticket {
+    pub fn new(traffic: Rc<super::traffic::Traffic>) -> Self {
+        traffic.calls.set(traffic.calls.get() + 1);
+        Self(traffic)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.calls.set(self.0.calls.get() - 1);
+    }
+}
+
+pub(super) trait Method {
+    /// Starts the task that carries the call through.
+    fn start(self: Rc<Self>, call: Call);
+}
+
+/// Which method is behind which path.
+pub struct Router {
+    methods: HashMap<&'static str, Rc<dyn Method>>,
+    services: HashSet<&'static str>,
+    registry: Arc<Registry>,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.methods.keys()).finish()
+    }
+}
+
+impl Router {
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { methods: HashMap::new(), services: HashSet::new(), registry }
+    }
+
+    /// One request, one reply.
+    pub fn unary<Q, R, F>(&mut self, path: &'static str, handler: F)
+    where
+        Q: Message + Default + 'static,
+        R: IntoReply + 'static,
+        F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
+    {
+        let meter = self.meter(path, Shape::Unary);
+        self.add(path, Rc::new(Unary { handler, meter, types: PhantomData }));
+    }
+
+    /// One request, any number of replies.
+    pub fn server_stream<Q, F>(&mut self, path: &'static str, handler: F)
+    where
+        Q: Message + Default + 'static,
+        F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
+    {
+        let meter = self.meter(path, Shape::ServerStream);
+        self.add(path, Rc::new(ServerStream { handler, meter, types: PhantomData }));
+    }
+
+    /// Any number of requests and replies, in any order.
+    pub fn bidi_stream<Q, F>(&mut self, path: &'static str, handler: F)
+    where
+        Q: Message + Default + 'static,
+        F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
+    {
+        let meter = self.meter(path, Shape::BidiStream);
+        self.add(path, Rc::new(BidiStream { handler, meter, types: PhantomData }));
+    }
+
+    fn meter(&self, path: &'static str, shape: Shape) -> LazyMeter {
+        // Lock and election are registered later than the others in etcd, and so appear only once used.
+        let seeded = path.starts_with("/etcdserverpb.") || path.starts_with("/grpc.health.");
+        LazyMeter::new(&self.registry, path, shape, seeded)
+    }
+
+    fn add(&mut self, path: &'static str, method: Rc<dyn Method>) {
+        let (service, _) = split_path(path).expect("a path is /service/method");
+        self.services.insert(service);
+        let before = self.methods.insert(path, method);
+        assert!(before.is_none(), "{path} is registered twice");
+    }
+
+    pub(super) fn find(&self, path: &str) -> Result<Rc<dyn Method>, Status> {
+        if let Some(method) = self.methods.get(path) {
+            return Ok(method.clone());
+        }
+        let text = match split_path(path) {
+            None => format!("malformed method name: {path:?}"),
+            Some((service, method)) if self.services.contains(service) => {
+                format!("unknown method {method} for service {service}")
+            }
+            Some((service, _)) => format!("unknown service {service}"),
+        };
+        Err(Status::new(Code::Unimplemented, text))
+    }
+}
+
+/// A method of one shape. `T` names the types of its messages.
+struct Unary<F, T> {
+    handler: F,
+    meter: LazyMeter,
+    types: PhantomData<fn() -> T>,
+}
+struct ServerStream<F, T> {
+    handler: F,
+    meter: LazyMeter,
+    types: PhantomData<fn() -> T>,
+}
+struct BidiStream<F, T> {
+    handler: F,
+    meter: LazyMeter,
+    types: PhantomData<fn() -> T>,
+}
+
+impl<Q, R, F> Method for Unary<F, (Q, R)>
+where
+    Q: Message + Default + 'static,
+    R: IntoReply + 'static,
+    F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
+{
+    fn start(self: Rc<Self>, call: Call) {
+        spawn_local(async move {
+            let Call { mut messages, mut outlet, caller, ticket } = call;
+            let meter = self.meter.get();
+            meter.started.increment();
+            let deadline = caller.deadline;
+            let answer = {
+                let answer = async {
+                    let request = only_message(&mut messages, meter).await?;
+                    (self.handler)(request, caller).await
+                };
+                until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
+            };
+            let answer = match answer {
+                Ok(Ok(reply)) => send_or_give_up(&mut outlet, reply.into_reply()).await.map(|()| {
+                    meter.sent.increment();
+                    Ok(())
+                }),
+                Ok(Err(status)) => Ok(Err(status)),
+                Err(gone) => Err(gone),
+            };
+            end(&mut outlet, meter, answer);
+            drop(ticket);
+        });
+    }
+}
+
+impl<Q, F> Method for ServerStream<F, Q>
+where
+    Q: Message + Default + 'static,
+    F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
+{
+    fn start(self: Rc<Self>, call: Call) {
+        spawn_local(async move {
+            let Call { mut messages, outlet, caller, ticket } = call;
+            let meter = self.meter.get();
+            meter.started.increment();
+            let outlet = Rc::new(RefCell::new(outlet));
+            let deadline = caller.deadline;
+            let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
+            let answer = async {
+                let request = only_message(&mut messages, meter).await?;
+                (self.handler)(request, replies, caller).await
+            };
+            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
+            end(&mut outlet.borrow_mut(), meter, answer);
+            drop(ticket);
+        });
+    }
+}
+
+impl<Q, F> Method for BidiStream<F, Q>
+where
+    Q: Message + Default + 'static,
+    F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
+{
+    fn start(self: Rc<Self>, call: Call) {
+        spawn_local(async move {
+            let Call { messages, outlet, caller, ticket } = call;
+            let meter = self.meter.get();
+            meter.started.increment();
+            let outlet = Rc::new(RefCell::new(outlet));
+            let deadline = caller.deadline;
+            let requests = Requests { messages, meter: meter.clone(), types: PhantomData };
+            let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
+            let answer = (self.handler)(requests, replies, caller);
+            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
+            end(&mut outlet.borrow_mut(), meter, answer);
+            drop(ticket);
+        });
+    }
+}
+
+/// What the client sends on a stream.
+pub struct Requests<Q> {
+    messages: Messages,
+    meter: Rc<Meter>,
+    types: PhantomData<fn() -> Q>,
+}
+
+impl<Q> fmt::Debug for Requests<Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").finish_non_exhaustive()
+    }
+}
+
+impl<Q: Message + Default> Requests<Q> {
+    /// The next request; `None` when the client will send no more. Nothing is lost if the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<Q>, Status> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {
+        let Some(message) = std::task::ready!(self.messages.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
+        self.meter.received.increment();
+        let request = Q::decode(message).map_err(|error| {
+            let text = format!("grpc: failed to unmarshal the received message: {error}");
+            Status::new(Code::Internal, text)
+        });
+        Poll::Ready(request.map(Some))
+    }
+}
+
+/// Where a handler puts what it sends on a stream. Only one message is on its way at a time.
+pub struct Replies {
+    outlet: Rc<RefCell<Outlet>>,
+    meter: Rc<Meter>,
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").finish_non_exhaustive()
+    }
+}
+
+impl Replies {
+    /// Sends the headers now rather than with the first message.
+    pub fn open(&mut self) -> Result<(), Gone> {
+        self.outlet.borrow_mut().open()
+    }
+
+    /// Sends a message to a client that may take its time.
+    pub async fn send(&mut self, reply: impl IntoReply) -> Result<(), Gone> {
+        let mut sending = self.begin(reply);
+        poll_fn(|cx| self.poll_send(cx, &mut sending)).await
+    }
+
+    /// Sends a message to a client that must take some of it every ten seconds.
+    pub async fn send_or_give_up(&mut self, reply: impl IntoReply) -> Result<(), Gone> {
+        let mut sending = self.begin(reply);
+        loop {
+            let sent = poll_fn(|cx| self.poll_send(cx, &mut sending));
+            match tokio::time::timeout(super::outlet::STALL, sent).await {
+                Ok(sent) => return sent,
+                Err(_) if sending.0.moved() => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+    }
+
+    /// Readies a message for [`Replies::poll_send`], for a handler that waits for several things at once.
+    pub fn begin(&self, reply: impl IntoReply) -> Sending {
+        Sending(self.outlet.borrow().prepare(reply.into_reply()))
+    }
+
+    /// Goes on sending a message that was begun. It must be sent to its end before the next is begun.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<(), Gone>> {
+        let sent = self.outlet.borrow_mut().poll_send(cx, &mut sending.0);
+        if let Poll::Ready(Ok(())) = sent {
+            self.meter.sent.increment();
+        }
+        sent
+    }
+}
+
+/// A message that is being sent.
+pub struct Sending(Outgoing);
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+/// A handler whose client is gone need not find words for it.
+impl From<Gone> for Status {
+    fn from(_: Gone) -> Self {
+        Status::new(Code::Canceled, "context canceled")
+    }
+}
+
+async fn only_message<Q: Message + Default>(messages: &mut Messages, meter: &Meter) -> Result<Q, Status> {
+    let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
+        return Err(Status::new(Code::Internal, "unexpected EOF"));
+    };
+    meter.received.increment();
+    Q::decode(message)
+        .map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
+}
+
+/// Runs a handler until it is done, the client is gone or the deadline has passed.
+async fn until_gone<R>(
+    handler: impl Future<Output = Result<R, Status>>,
+    mut poll_gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    deadline: Option<Instant>,
+) -> Result<Result<R, Status>, Gone> {
+    let mut handler = pin!(handler);
+    let mut timer: Pin<&mut Option<Sleep>> = pin!(deadline.map(|deadline| sleep_until(deadline.into())));
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = handler.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer));
+        }
+        if poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Gone));
+        }
+        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+            Some(Poll::Ready(())) => {
+                Poll::Ready(Ok(Err(Status::new(Code::DeadlineExceeded, "context deadline exceeded"))))
+            }
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Says how the call ended, to the client and to the meter.
+fn end(outlet: &mut Outlet, meter: &Meter, answer: Result<Result<(), Status>, Gone>) {
+    let code = match &answer {
+        Ok(Ok(())) => Code::Ok,
+        Ok(Err(status)) => status.code,
+        Err(Gone) => Code::Canceled,
+    };
+    meter.handled(code);
+    match answer {
+        // The client may have gone in between; then nobody is left to be told.
+        Ok(end) => {
+            let _ = outlet.finish(end.as_ref().copied());
+        }
+        Err(Gone) => outlet.reset(),
+    }
+}
