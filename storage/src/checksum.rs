@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_long_chain_of_small_parts() {
-        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let whole = bytes.chunks(37).fold(Checksum::default(), |sum, part| sum.then(Checksum::of(part)));
         assert_eq!(whole, Checksum::of(&bytes));
     }

@@ -4,11 +4,12 @@ mod checksum;
 mod effect;
 mod revision;
 mod revisions;
+pub mod store;
 pub mod vfs;
 mod window;
 
 pub use checksum::{Checksum, combine};
 pub use effect::{Effect, Record, RowChange, Table};
 pub use revision::{Revision, RevisionKey};
-pub use revisions::{ReadError, RecordBytes, Revisions, Scan, ScannedRecord, in_memory};
-pub use window::{Drain, WindowWriter};
+pub use revisions::{ReadError, RecordBytes, Revisions, Scan, ScannedChecksum, ScannedRecord, in_memory};
+pub use window::WindowWriter;

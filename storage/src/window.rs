@@ -32,7 +32,7 @@ const NO_SLOT: u32 = u32::MAX;
 
 /// What the writer, the drain and the readers share.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     directory: ArcSwap<Directory>,
     /// The last `main` that readers may be told of.
     published: AtomicU64,
@@ -273,7 +273,7 @@ impl Room {
 
 /// The store thread's end: takes effects in order, and gives their memory back once they are in the files.
 #[derive(Debug)]
-pub struct Drain {
+pub(crate) struct Drain {
     window: Arc<Window>,
     /// Where the next effect to be taken lies.
     chunk: Option<Arc<Chunk>>,
@@ -282,17 +282,13 @@ pub struct Drain {
 }
 
 impl Drain {
-    pub fn new(window: Arc<Window>) -> Drain {
+    pub(crate) fn new(window: Arc<Window>) -> Drain {
         Drain { window, chunk: None, number: 0, slot: 0 }
-    }
-
-    pub fn window(&self) -> &Arc<Window> {
-        &self.window
     }
 
     /// Shows the effects at the front, in order, until `take` wants no more or there are no more. Those it wanted are
     /// taken; they can still be read here until `release`.
-    pub fn take(&mut self, mut take: impl FnMut(&Effect) -> bool) {
+    pub(crate) fn take(&mut self, mut take: impl FnMut(&Effect) -> bool) {
         loop {
             if self.chunk.is_none() {
                 let directory = self.window.directory.load();
@@ -315,7 +311,7 @@ impl Drain {
     }
 
     /// Gives back the memory of what has been taken. Readers must find it in the files by now.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         // The chunk at whose end we stand goes at once: its writer may wait for the room.
         if self.chunk.as_ref().is_some_and(|chunk| chunk.ends_at(self.slot)) {
             self.next_chunk();
@@ -368,7 +364,7 @@ mod tests {
     #[test]
     fn revisions_are_found_over_chunks_gaps_and_entries_without_records() {
         let (mut writer, mut drain) = window();
-        let window = drain.window().clone();
+        let window = drain.window.clone();
         // index, main, records; 0 records: the entry changed no key
         let mut appended = Vec::new();
         let mut index = 0;
@@ -442,7 +438,7 @@ mod tests {
         });
         drain.release();
         for main in 1502..=3001 {
-            assert!(read(drain.window(), main, 0).is_some(), "{main}");
+            assert!(read(&drain.window, main, 0).is_some(), "{main}");
         }
         let mut next = Vec::new();
         drain.take(|effect| {
@@ -455,7 +451,7 @@ mod tests {
     #[test]
     fn a_full_window_waits_for_the_store_and_no_longer_when_it_is_gone() {
         let (mut writer, mut drain) = window();
-        let window = drain.window().clone();
+        let window = drain.window.clone();
         const EFFECTS: u64 = 20_000;
         let reader = std::thread::spawn(move || {
             // A published revision is there until it is taken, and what is there is whole.

@@ -1,0 +1,155 @@
+//! Segments as the store thread sees them: the tail it writes, the spare that follows, and the sealed ones with what is
+//! dead in them.
+
+use std::sync::Arc;
+
+use ferrite_raft::Index;
+
+use super::clean::copy_bytes;
+use super::error::StoreError;
+use super::format::{FileHeader, FileKind, HEADER_BYTES};
+use super::manifest::{Home, SealedEntry, segment_name};
+use super::places::{Place, Runs, Segment, Tail};
+use crate::vfs::{File, Vfs};
+
+/// All segments, from oldest to newest.
+#[derive(Debug)]
+pub(super) struct Segments<V: Vfs> {
+    pub sealed: Vec<Sealed>,
+    pub tail: TailSegment<V>,
+    pub spare: Option<Spare<V>>,
+}
+
+/// Which records are dead, by their position among the places, and what the others take up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Liveness {
+    dead: Vec<u64>,
+    pub alive_bytes: u64,
+}
+
+impl Liveness {
+    pub(super) fn of(places: &[Place]) -> Liveness {
+        Liveness { dead: Vec::new(), alive_bytes: places.iter().map(Place::footprint).sum() }
+    }
+
+    pub(super) fn is_dead(&self, position: usize) -> bool {
+        self.dead.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
+    }
+
+    pub(super) fn mark(&mut self, position: usize, place: &Place) {
+        if self.dead.len() <= position / 64 {
+            self.dead.resize(position / 64 + 1, 0);
+        }
+        let word = &mut self.dead[position / 64];
+        if *word >> (position % 64) & 1 == 0 {
+            *word |= 1 << (position % 64);
+            self.alive_bytes -= place.footprint();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub entry: SealedEntry,
+    pub segment: Arc<Segment>,
+    pub liveness: Liveness,
+}
+
+impl Sealed {
+    /// What copying the segment would give back.
+    pub(super) fn reclaimable(&self) -> u64 {
+        self.entry.bytes.saturating_sub(copy_bytes(self.liveness.alive_bytes))
+    }
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+pub(super) struct TailSegment<V: Vfs> {
+    pub id: u64,
+    pub file: Arc<V::File>,
+    /// Where the next frame goes.
+    pub position: u64,
+    /// Up to here space has been taken.
+    pub reserved: u64,
+    pub is_synced: bool,
+    pub runs: Runs,
+    pub liveness: Liveness,
+}
+
+impl<V: Vfs> TailSegment<V> {
+    /// Room for frames.
+    pub(super) fn room(&self) -> u64 {
+        self.reserved.saturating_sub(self.position)
+    }
+
+    pub(super) fn has_frames(&self) -> bool {
+        self.position > HEADER_BYTES as u64
+    }
+
+    /// Writes a frame behind the others.
+    pub(super) fn append(&mut self, frame: &[u8], places: Vec<Place>) -> Result<(), StoreError> {
+        assert!(frame.len() as u64 <= self.room(), "a frame goes where space has been taken");
+        self.is_synced = false;
+        self.file.write_at(frame, self.position)?;
+        self.file.start_writeback(self.position, frame.len() as u64);
+        self.position += frame.len() as u64;
+        self.liveness.alive_bytes += places.iter().map(Place::footprint).sum::<u64>();
+        self.runs.push(places);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        if !self.is_synced {
+            self.file.sync_data()?;
+            self.is_synced = true;
+        }
+        Ok(())
+    }
+
+    /// As readers see it.
+    pub(super) fn view(&self) -> Tail {
+        Tail::new(&segment_name(self.id), self.file.clone(), self.runs.clone())
+    }
+}
+
+/// A segment whose space is taken, and nothing else.
+#[derive(Debug)]
+pub(super) struct Spare<V: Vfs> {
+    pub id: u64,
+    file: V::File,
+    reserved: u64,
+}
+
+impl<V: Vfs> Spare<V> {
+    /// Takes the space, and makes the name durable, so that little is left to do when the tail is full.
+    pub(super) fn create(home: &Home<V>, id: u64, bytes: u64) -> Result<Spare<V>, StoreError> {
+        let file = home.create(&segment_name(id), bytes)?;
+        home.vfs.sync_dir(&home.dir)?;
+        Ok(Spare { id, file, reserved: bytes })
+    }
+
+    /// Takes more space if it would not hold this much.
+    pub(super) fn reserve(&mut self, home: &Home<V>, bytes: u64) -> Result<(), StoreError> {
+        if self.reserved < bytes {
+            home.allocate(&self.file, bytes)?;
+            self.reserved = bytes;
+        }
+        Ok(())
+    }
+
+    /// Makes it the tail, whose first frame will begin with an entry. Durable when this returns.
+    pub(super) fn begin(self, first: Index) -> Result<TailSegment<V>, StoreError> {
+        let header = FileHeader { kind: FileKind::Segment, id: self.id, index: first.0, body_bytes: 0, body_crc: 0 };
+        self.file.write_at(&header.encode(), 0)?;
+        self.file.sync_data()?;
+        Ok(TailSegment {
+            id: self.id,
+            file: Arc::new(self.file),
+            position: HEADER_BYTES as u64,
+            reserved: self.reserved,
+            is_synced: true,
+            runs: Runs::default(),
+            liveness: Liveness::default(),
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Power cuts behind every operation, and again during recovery.
+
+use super::*;
+use crate::vfs::lying::Survival;
+
+/// What was promised when so many operations were done.
+fn promised(promises: &[Promise], operations: usize) -> Promise {
+    let known = promises.partition_point(|promise| promise.operations <= operations);
+    known.checked_sub(1).map(|last| promises[last].clone()).unwrap_or_default()
+}
+
+/// The store on a disk after a crash keeps what was promised; `None` if it did not exist yet.
+fn check(model: &Model, disk: &LyingDisk, promise: &Promise) -> Option<(Store<LyingDisk>, Opened)> {
+    let (store, opened) = match open(disk, promise.durable) {
+        Err(StoreError::Missing { .. }) if promise.operations == 0 => return None,
+        result => result.unwrap_or_else(|error| panic!("{error}")),
+    };
+    assert!(opened.applied >= promise.durable, "{} of {} are left", opened.applied, promise.durable);
+    model.check(&opened, &promise.may_be_dead);
+    Some((store, opened))
+}
+
+/// The store that recovered goes on as if nothing had happened.
+fn go_on(model: &Model, disk: &LyingDisk, promise: &Promise, recovered: (Store<LyingDisk>, Opened), dice: &mut Dice) {
+    let mut run = Run::new(model, disk, recovered);
+    run.dead = promise.may_be_dead.clone();
+    run.anything(dice);
+    run.sync();
+    let promise = run.promises.pop().unwrap();
+    drop(run);
+    let (_, opened) = check(model, &disk.crash(Survival::Nothing), &promise).unwrap();
+    assert_eq!(opened.applied, promise.durable);
+}
+
+fn survivals(dice: &mut Dice) -> [Survival; 5] {
+    let [a, b, c] = [(); 3].map(|()| Survival::Seeded(dice.roll()));
+    [Survival::Nothing, Survival::Everything, a, b, c]
+}
+
+#[test]
+fn a_crash_anywhere_leaves_a_prefix_of_whole_effects() {
+    let mut crashes = 0;
+    for seed in 0..3 {
+        let model = Model::new(seed, 60);
+        let disk = disk();
+        let mut dice = Dice::new(seed);
+        let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
+        run.promise(Index(0));
+        run.anything(&mut dice);
+        run.sync();
+        let promises = run.promises.clone();
+        drop(run);
+
+        let mut history = disk.history();
+        while history.step().is_some() {
+            let promise = promised(&promises, history.position());
+            for survival in survivals(&mut dice) {
+                let context = format!("seed {seed}, after operation {}, {survival:?}", history.position());
+                let _context = Context(&context);
+                let after = history.crash(survival);
+                crashes += 1;
+                let Some(recovered) = check(&model, &after, &promise) else {
+                    // The first start never ended: the second makes the store.
+                    drop(create(&after, SMALL).unwrap());
+                    continue;
+                };
+                if dice.once_in(8) {
+                    crash_again(&model, &after, &promise, &mut dice);
+                }
+                if dice.once_in(8) {
+                    go_on(&model, &after, &promise, recovered, &mut dice);
+                }
+            }
+        }
+    }
+    assert!(crashes > 2_000, "{crashes} crashes");
+}
+
+/// Recovery has just been done on this disk: crash behind each of its operations, and recover from that.
+fn crash_again(model: &Model, disk: &LyingDisk, promise: &Promise, dice: &mut Dice) {
+    let mut history = disk.history();
+    while history.step().is_some() {
+        for survival in survivals(dice) {
+            check(model, &history.crash(survival), promise).expect("there was a store before");
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_store_is_made_leaves_none_or_one() {
+    let disk = disk();
+    drop(create(&disk, SMALL).unwrap());
+    let model = Model::new(0, 20);
+    let mut dice = Dice::new(5);
+    let mut history = disk.history();
+    while history.step().is_some() {
+        for survival in (0..40).map(Survival::Seeded) {
+            let after = history.crash(survival);
+            after.create_dir_all(Path::new("/member")).unwrap();
+            after.sync_dir(Path::new("/")).unwrap();
+            let made = match open(&after, Index(0)) {
+                Err(StoreError::Missing { .. }) => create(&after, SMALL),
+                result => result,
+            };
+            go_on(&model, &after, &Promise::default(), made.unwrap(), &mut dice);
+        }
+    }
+}
+
+#[test]
+fn what_the_log_vouches_for_is_never_cut_off() {
+    let model = Model::new(4, 40);
+    let disk = disk();
+    let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
+    run.append(40);
+    run.write_all();
+    drop(run);
+    // Nothing was synced at the end: the disk has lost it, though the log says otherwise.
+    let after = disk.crash(Survival::Nothing);
+    let error = open(&after, Index(40)).unwrap_err().to_string();
+    assert!(
+        error.contains(".seg: damaged at offset ") && error.contains("entries up to 40 were made durable"),
+        "{error}"
+    );
+    let (_, opened) = open(&after, Index(0)).unwrap();
+    assert!(opened.applied < Index(40));
+}
+
+/// Says where it happened when a check fails.
+struct Context<'a>(&'a str);
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
