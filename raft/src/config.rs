@@ -124,3 +124,34 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        #[track_caller]
+        fn check(change: impl FnOnce(&mut Config), expected: &str) {
+            let mut config = Config::new(NodeId(1));
+            assert_eq!(config.check(), Ok(()), "the defaults work");
+            change(&mut config);
+            let refusal = config.check().expect_err(expected).to_string();
+            assert!(refusal.contains(expected), "{refusal}");
+        }
+        check(|c| c.id = NodeId(0), "the id");
+        check(|c| c.id = NodeId(u64::MAX), "the id");
+        check(|c| c.heartbeat_ticks = 0, "heartbeat_ticks");
+        check(|c| c.election_ticks = 1, "election_ticks");
+        check(|c| c.max_inflight_messages = 0, "max_inflight_messages");
+        check(|c| c.max_inflight_bytes = 1, "max_inflight_bytes");
+        check(|c| c.max_committed_size = 0, "max_committed_size");
+        check(
+            |c| {
+                c.read_only = ReadOnlyMode::LeaseBased;
+                c.check_quorum = false;
+            },
+            "check_quorum",
+        );
+    }
+}

@@ -53,6 +53,9 @@ impl<L: LogStore> Raft<L> {
             Body::ForgetLeader => self.forget_leader(),
             Body::AppendAccepted { index } => {
                 if let Role::Leader(leader) = &mut self.role {
+                    if index > self.core.log.last_index() {
+                        return Err(StepError::Malformed("an acknowledgement of entries that do not exist"));
+                    }
                     leader.append_accepted(&mut self.core, from, index);
                 }
             }
@@ -222,6 +225,9 @@ impl<L: LogStore> Raft<L> {
     }
 }
 
+/// Terms and indices above this would overflow one day, and no cluster can have come so far.
+const IMPOSSIBLE: u64 = u64::MAX / 2;
+
 /// Refuses what no node of ours would say.
 fn check(message: &Message) -> Result<(), StepError> {
     let refuse = |what| Err(StepError::Malformed(what));
@@ -229,11 +235,10 @@ fn check(message: &Message) -> Result<(), StepError> {
         Body::Propose(entries) if entries.is_empty() => refuse("a proposal of nothing"),
         Body::Propose(_) | Body::ReadIndex { .. } => Ok(()),
         _ if message.term == Term(0) => refuse("a message without a term"),
+        _ if message.term.0 > IMPOSSIBLE => refuse("a term that no cluster reaches"),
         Body::Append { prev, entries, .. } => check_entries(*prev, entries, message.term),
         Body::Snapshot(snapshot) if snapshot.meta.index.0 == 0 => refuse("an empty snapshot"),
-        Body::VoteAnswer { kind: VoteKind::Pre, granted: true } if message.term.0 == 0 => {
-            refuse("a vote without a term")
-        }
+        Body::Snapshot(snapshot) if snapshot.meta.index.0 > IMPOSSIBLE => refuse("an index that no log reaches"),
         _ => Ok(()),
     }
 }

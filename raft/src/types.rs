@@ -32,9 +32,9 @@ number! {
 }
 
 impl Index {
-    /// The place behind this one.
+    /// The place behind this one. No log comes near the last number; a message may name it.
     pub fn next(self) -> Index {
-        Index(self.0 + 1)
+        Index(self.0.saturating_add(1))
     }
 
     /// The place before this one; 0 stays 0.

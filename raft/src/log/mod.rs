@@ -306,3 +306,138 @@ impl<L: LogStore> RaftLog<L> {
         self.unsaved.restore(snapshot);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::memory::MemoryLog;
+    use crate::logger::Silent;
+    use crate::types::SnapshotMeta;
+    use bytes::Bytes;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index: Index(index), term: Term(term), data: Bytes::from_static(b"data"), ..Entry::default() }
+    }
+
+    fn at(term: u64, index: u64) -> LogPosition {
+        LogPosition { term: Term(term), index: Index(index) }
+    }
+
+    /// A snapshot at 3/3, saved entries from index 4 on, and unsaved ones behind them; all of these terms.
+    fn log(saved: &[u64], unsaved: &[u64]) -> RaftLog<MemoryLog> {
+        let meta = SnapshotMeta { index: Index(3), term: Term(3), ..SnapshotMeta::default() };
+        let entries: Vec<Entry> = saved.iter().zip(4..).map(|(term, index)| entry(index, *term)).collect();
+        let snapshot = Snapshot { meta, data: Bytes::new() };
+        let mut log = RaftLog::new(MemoryLog::restore(HardState::default(), snapshot, entries), u64::MAX);
+        for (term, index) in unsaved.iter().zip(4 + saved.len() as u64..) {
+            log.push(entry(index, *term));
+        }
+        log
+    }
+
+    fn terms(log: &RaftLog<MemoryLog>) -> Vec<u64> {
+        (4..=log.last_index().0).map(|index| log.term(Index(index)).unwrap().0).collect()
+    }
+
+    #[test]
+    fn a_leader_entries_follow_where_the_logs_meet() {
+        #[track_caller]
+        fn check(commit: u64, prev: LogPosition, sent: &[u64], last: Option<u64>, expected: &[u64]) {
+            let logger: BoxedLogger = Box::new(Silent);
+            let mut log = log(&[4, 4], &[5, 5]);
+            log.commit_to(Index(commit));
+            let entries = sent.iter().zip(prev.index.0 + 1..).map(|(term, index)| entry(index, *term)).collect();
+            assert_eq!(log.append_from_leader(prev, entries, &logger), last.map(Index));
+            assert_eq!(terms(&log), expected, "after {sent:?} behind {prev:?}");
+        }
+        //    commit, behind, sent         equal up to     the log is 4:4 5:4 6:5 7:5 before
+        check(3, at(5, 7), &[5], Some(8), &[4, 4, 5, 5, 5]);
+        check(3, at(5, 7), &[], Some(7), &[4, 4, 5, 5]);
+        check(3, at(6, 7), &[6], None, &[4, 4, 5, 5]);
+        check(3, at(5, 8), &[5], None, &[4, 4, 5, 5]);
+        check(3, at(4, 5), &[5], Some(6), &[4, 4, 5, 5]); // an old message takes nothing away
+        check(3, at(4, 5), &[5, 6], Some(7), &[4, 4, 5, 6]);
+        check(3, at(4, 5), &[6], Some(6), &[4, 4, 6]);
+        check(3, at(3, 3), &[6], Some(4), &[6]);
+        check(5, at(4, 4), &[4, 6], Some(6), &[4, 4, 6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 5 conflict with committed entry [committed(5)]")]
+    fn a_committed_entry_is_never_replaced() {
+        let mut log = log(&[4, 4], &[]);
+        log.commit_to(Index(5));
+        let logger: BoxedLogger = Box::new(Silent);
+        log.append_from_leader(at(4, 4), vec![entry(5, 6)], &logger);
+    }
+
+    #[test]
+    #[should_panic(expected = "tocommit(6) is out of range [lastIndex(5)]")]
+    fn what_was_acknowledged_and_is_gone_cannot_be_committed() {
+        log(&[4, 4], &[]).commit_to(Index(6));
+    }
+
+    #[test]
+    fn a_log_is_behind_by_its_last_term_and_then_by_its_length() {
+        let check = |other, expected| assert_eq!(log(&[4], &[5]).is_behind_or_equal(other), expected, "{other:?}");
+        //    other log ends at
+        check(at(5, 5), true);
+        check(at(5, 6), true);
+        check(at(5, 4), false);
+        check(at(6, 1), true);
+        check(at(4, 99), false);
+    }
+
+    #[test]
+    fn logs_may_meet_where_the_term_is_not_greater() {
+        let check = |index, term, expected| {
+            let log = log(&[4, 4, 6], &[6, 8]);
+            assert_eq!(log.find_conflict_by_term(Index(index), Term(term)), expected, "{term}/{index}");
+        };
+        //    from index, with term     may meet at         the log is 3:3 4:4 5:4 6:6 7:6 8:8
+        check(8, 9, at(8, 8));
+        check(8, 8, at(8, 8));
+        check(8, 7, at(6, 7));
+        check(8, 5, at(4, 5));
+        check(8, 3, at(3, 3));
+        check(8, 2, at(0, 2)); // behind the snapshot nothing is known
+        check(9, 7, at(0, 9)); // nor behind the end
+    }
+
+    #[test]
+    fn a_slice_spans_what_is_saved_and_what_is_not() {
+        let one = entry(4, 4).encoded_len();
+        let check = |from, until, max, expected: Result<&[u64], LogError>| {
+            let read = log(&[4, 4], &[5, 5]).slice(Index(from), Index(until), max);
+            let indices = read.map(|entries| entries.iter().map(|entry| entry.index.0).collect::<Vec<_>>());
+            assert_eq!(indices, expected.map(<[u64]>::to_vec), "{from}..{until} max {max}");
+        };
+        //    from until max             read
+        check(3, 5, u64::MAX, Err(LogError::Compacted));
+        check(4, 8, u64::MAX, Ok(&[4, 5, 6, 7]));
+        check(5, 7, u64::MAX, Ok(&[5, 6]));
+        check(6, 8, u64::MAX, Ok(&[6, 7]));
+        check(4, 8, 0, Ok(&[4]));
+        check(4, 8, one, Ok(&[4]));
+        check(4, 8, 2 * one, Ok(&[4, 5]));
+        check(4, 8, 3 * one - 1, Ok(&[4, 5]));
+        check(4, 8, 3 * one, Ok(&[4, 5, 6]));
+        check(6, 8, one, Ok(&[6]));
+    }
+
+    #[test]
+    fn only_saved_entries_are_handed_out_to_be_applied() {
+        let take = |commit: u64, unsaved_too: bool| {
+            let mut log = log(&[4, 4], &[5, 5]);
+            log.commit_to(Index(commit));
+            assert_eq!(log.has_to_apply(unsaved_too), commit > 3);
+            let taken: Vec<u64> = log.take_to_apply(unsaved_too).iter().map(|entry| entry.index.0).collect();
+            assert!(log.take_to_apply(unsaved_too).is_empty(), "nothing is handed out twice");
+            taken
+        };
+        assert_eq!(take(3, false), [0_u64; 0]);
+        assert_eq!(take(4, false), [4]);
+        assert_eq!(take(6, false), [4, 5]);
+        assert_eq!(take(6, true), [4, 5, 6]);
+    }
+}

@@ -163,3 +163,79 @@ impl Unsaved {
         (index.0 - self.offset.0) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logger::Silent;
+
+    fn entries(terms: &[u64], from: u64) -> Vec<Entry> {
+        let entry = |(term, index): (&u64, u64)| Entry { term: Term(*term), index: Index(index), ..Entry::default() };
+        terms.iter().zip(from..).map(entry).collect()
+    }
+
+    /// Entries of these terms from index 5 on, of which so many are handed out.
+    fn unsaved(terms: &[u64], taken: usize) -> Unsaved {
+        let mut unsaved = Unsaved::new(Index(5));
+        unsaved.entries.extend(entries(&terms[..taken], 5));
+        unsaved.take_new();
+        unsaved.entries.extend(entries(&terms[taken..], 5 + taken as u64));
+        unsaved
+    }
+
+    #[test]
+    fn what_replaces_entries_is_handed_out_again() {
+        #[track_caller]
+        fn check(mut unsaved: Unsaved, terms: &[u64], from: u64, held: &[u64], new: &[u64]) {
+            let logger: BoxedLogger = Box::new(Silent);
+            unsaved.append(entries(terms, from), Index(from), &logger);
+            let all: Vec<u64> = unsaved.entries.iter().map(|entry| entry.term.0).collect();
+            let (_, taken) = unsaved.take_new();
+            let taken: Vec<u64> = taken.iter().map(|entry| entry.index.0).collect();
+            assert_eq!((&all[..], &taken[..]), (held, new));
+            assert!(!unsaved.has_new());
+        }
+        //    held (5 on), handed out      appended at       held then         handed out again
+        check(unsaved(&[], 0), &[1], 5, &[1], &[5]);
+        check(unsaved(&[1, 1], 1), &[1], 7, &[1, 1, 1], &[6, 7]);
+        check(unsaved(&[1, 1], 2), &[2], 6, &[1, 2], &[6]);
+        check(unsaved(&[1, 1, 1], 3), &[2], 6, &[1, 2], &[6]);
+        check(unsaved(&[1, 1], 2), &[2, 2, 2], 5, &[2, 2, 2], &[5, 6, 7]);
+        check(unsaved(&[1, 1], 2), &[2], 3, &[2], &[3]);
+    }
+
+    #[test]
+    fn only_what_is_still_held_is_let_go() {
+        #[track_caller]
+        fn check(terms: &[u64], term: u64, index: u64, left: &[u64], offset: u64) {
+            let logger: BoxedLogger = Box::new(Silent);
+            let mut unsaved = unsaved(terms, terms.len());
+            unsaved.saved(LogPosition { term: Term(term), index: Index(index) }, &logger);
+            let held: Vec<u64> = unsaved.entries.iter().map(|entry| entry.index.0).collect();
+            assert_eq!((&held[..], unsaved.offset()), (left, Index(offset)), "saved {term}/{index} of {terms:?}");
+        }
+        //    terms      saved     left       offset
+        check(&[], 1, 5, &[], 5);
+        check(&[1, 1], 1, 5, &[6], 6);
+        check(&[1, 1], 1, 6, &[], 7);
+        check(&[1, 1], 1, 4, &[5, 6], 5); // gone already
+        check(&[1, 1], 1, 7, &[5, 6], 5); // never was
+        check(&[2, 2], 1, 6, &[5, 6], 5); // replaced
+    }
+
+    #[test]
+    fn a_snapshot_is_held_until_it_is_saved() {
+        let mut unsaved = unsaved(&[1, 1], 2);
+        let mut snapshot = Snapshot::default();
+        (snapshot.meta.index, snapshot.meta.term) = (Index(9), Term(3));
+        unsaved.restore(snapshot);
+        assert_eq!((unsaved.last_index(), unsaved.term(Index(9))), (Some(Index(9)), Some(Term(3))));
+        assert!(unsaved.has_new());
+        assert!(unsaved.take_new().0.is_some());
+        assert!(unsaved.take_new().0.is_none() && !unsaved.has_new());
+        unsaved.snapshot_saved(Index(8));
+        assert!(unsaved.has_snapshot(), "that was another one");
+        unsaved.snapshot_saved(Index(9));
+        assert!(!unsaved.has_snapshot());
+    }
+}

@@ -150,3 +150,82 @@ fn remove(ids: &mut Vec<NodeId>, id: NodeId) {
         ids.remove(place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `+4 -2 ~3`: 4 becomes a voter, 2 is removed, 3 becomes a learner.
+    fn changes(text: &str) -> Vec<MemberChange> {
+        let parse = |token: &str| {
+            let kind = match &token[..1] {
+                "+" => ChangeKind::AddNode,
+                "-" => ChangeKind::RemoveNode,
+                _ => ChangeKind::AddLearnerNode,
+            };
+            MemberChange { kind, node: NodeId(token[1..].parse().unwrap()) }
+        };
+        text.split_whitespace().map(parse).collect()
+    }
+
+    fn three() -> Membership {
+        let first = Membership::default().simple(&changes("+1")).unwrap();
+        first.simple(&changes("+2")).unwrap().simple(&changes("+3 ~4")).unwrap()
+    }
+
+    #[test]
+    fn one_voter_at_a_time_changes_simply() {
+        #[track_caller]
+        fn check(text: &str, expected: Result<&str, ChangeError>) {
+            let after = three().simple(&changes(text)).map(|membership| membership.to_string());
+            assert_eq!(after.as_deref().map_err(|error| *error), expected, "{text}");
+        }
+        check("", Ok("voters=(1 2 3) learners=(4)"));
+        check("+4", Ok("voters=(1 2 3 4)"));
+        check("~3", Ok("voters=(1 2) learners=(3 4)"));
+        check("-4 ~5 ~6", Ok("voters=(1 2 3) learners=(5 6)"));
+        check("-9", Ok("voters=(1 2 3) learners=(4)"));
+        check("+0", Ok("voters=(1 2 3) learners=(4)"));
+        check("-1 +1", Ok("voters=(1 2 3) learners=(4)"));
+        check("-1 -2", Err(ChangeError::TooManyVotersChanged));
+        check("-1 +5", Err(ChangeError::TooManyVotersChanged));
+        check("-1 -2 -3", Err(ChangeError::RemovedAllVoters));
+    }
+
+    #[test]
+    fn a_joint_configuration_keeps_both_quorums_until_it_is_left() {
+        #[track_caller]
+        fn check(text: &str, joint: &str, after: &str) {
+            let entered = three().enter_joint(true, &changes(text)).unwrap();
+            assert_eq!(entered.to_string(), joint, "{text}");
+            assert_eq!(entered.simple(&[]), Err(ChangeError::SimpleInJoint));
+            assert_eq!(entered.enter_joint(true, &[]), Err(ChangeError::AlreadyJoint));
+            let left = entered.leave_joint().unwrap();
+            assert_eq!(left.to_string(), after, "{text}");
+            assert_eq!(left.leave_joint(), Err(ChangeError::NotJoint));
+        }
+        check("-1 +5", "voters=(2 3 5)&&(1 2 3) learners=(4) autoleave", "voters=(2 3 5) learners=(4)");
+        check("~1 ~2", "voters=(3)&&(1 2 3) learners=(4) learners_next=(1 2) autoleave", "voters=(3) learners=(1 2 4)");
+        check("~1 +1", "voters=(1 2 3)&&(1 2 3) learners=(4) autoleave", "voters=(1 2 3) learners=(4)");
+        check("+4 -4", "voters=(1 2 3)&&(1 2 3) autoleave", "voters=(1 2 3)");
+        assert_eq!(three().enter_joint(true, &changes("-1 -2 -3")), Err(ChangeError::RemovedAllVoters));
+        assert_eq!(Membership::default().enter_joint(true, &changes("+1")), Err(ChangeError::NoVoters));
+    }
+
+    #[test]
+    fn the_transition_says_how_a_change_comes_into_force() {
+        use crate::membership::change::Transition::{Auto, JointExplicit, JointImplicit};
+        let enter = |auto_leave| Step::EnterJoint { auto_leave };
+        for (transition, text, expected) in [
+            (Auto, "", Step::LeaveJoint),
+            (Auto, "+4", Step::Simple),
+            (Auto, "+4 -1", enter(true)),
+            (JointImplicit, "", enter(true)),
+            (JointImplicit, "+4", enter(true)),
+            (JointExplicit, "+4", enter(false)),
+        ] {
+            let change = ConfChangeV2 { transition, changes: changes(text), ..ConfChangeV2::default() };
+            assert_eq!(change.step(), expected, "{transition:?} {text}");
+        }
+    }
+}

@@ -254,3 +254,102 @@ impl fmt::Display for Shown<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: InflightLimits = InflightLimits { messages: 2, bytes: u64::MAX };
+
+    fn probe(matched: u64, next: u64) -> Progress {
+        let mut progress = Progress::new(Index(1), LIMITS);
+        progress.accepted(Index(matched));
+        progress.phase = Phase::Probe { next: Index(next), paused: true };
+        progress.active = true;
+        progress
+    }
+
+    fn replicate(matched: u64, sent: &[usize]) -> Progress {
+        let mut progress = probe(matched, matched + 1);
+        progress.become_replicate();
+        sent.iter().for_each(|count| progress.sent_entries(*count, 10));
+        progress
+    }
+
+    fn snapshot(matched: u64, at: u64) -> Progress {
+        let mut progress = probe(matched, matched + 1);
+        progress.become_snapshot(Index(at));
+        progress
+    }
+
+    #[track_caller]
+    fn check(mut progress: Progress, act: impl FnOnce(&mut Progress), expected: &str) {
+        let before = shown(&progress);
+        act(&mut progress);
+        assert_eq!(shown(&progress), expected, "from {before}");
+    }
+
+    fn shown(progress: &Progress) -> String {
+        Shown { progress, learner: false }.to_string()
+    }
+
+    #[test]
+    fn a_window_fills_and_an_acknowledgement_frees_it() {
+        check(replicate(3, &[2]), |_| {}, "StateReplicate match=3 next=6 inflight=1");
+        check(replicate(3, &[2, 1]), |_| {}, "StateReplicate match=3 next=7 paused inflight=2[full]");
+        let accept = |progress: &mut Progress| {
+            assert!(progress.accepted(Index(5)));
+            progress.acknowledge(Index(5));
+        };
+        check(replicate(3, &[2, 1]), accept, "StateReplicate match=5 next=7 inflight=1");
+        // An empty message is let through a full window, and leaves it as it was.
+        check(replicate(3, &[2, 1]), |p| p.sent_entries(0, 0), "StateReplicate match=3 next=7 paused inflight=2[full]");
+    }
+
+    #[test]
+    fn an_old_acknowledgement_says_nothing() {
+        let accept = |index| move |p: &mut Progress| assert!(!p.accepted(Index(index)));
+        check(probe(5, 9), accept(5), "StateProbe match=5 next=9 paused");
+        check(probe(5, 9), accept(4), "StateProbe match=5 next=9 paused");
+        check(probe(5, 9), |p| assert!(p.accepted(Index(6))), "StateProbe match=6 next=9");
+        check(probe(5, 9), |p| assert!(p.accepted(Index(12))), "StateProbe match=12 next=13");
+    }
+
+    #[test]
+    fn a_rejection_moves_back_but_never_behind_the_match() {
+        let reject = |at, hint, fresh| move |p: &mut Progress| assert_eq!(p.rejected(Index(at), Index(hint)), fresh);
+        //    from            rejected, hint, news      then
+        check(probe(3, 9), reject(8, 6, true), "StateProbe match=3 next=7");
+        check(probe(3, 9), reject(8, 8, true), "StateProbe match=3 next=8");
+        check(probe(3, 9), reject(8, 1, true), "StateProbe match=3 next=4");
+        check(probe(3, 9), reject(7, 6, false), "StateProbe match=3 next=9 paused");
+        check(replicate(3, &[2]), reject(5, 4, true), "StateReplicate match=3 next=4 inflight=1");
+        check(replicate(3, &[2]), reject(3, 2, false), "StateReplicate match=3 next=6 inflight=1");
+        check(snapshot(3, 9), reject(9, 3, false), "StateSnapshot match=3 next=10 paused pendingSnap=9");
+    }
+
+    #[test]
+    fn a_snapshot_ends_in_probing() {
+        check(snapshot(3, 9), Progress::become_probe, "StateProbe match=3 next=10");
+        check(snapshot(3, 9), Progress::snapshot_failed, "StateProbe match=3 next=4");
+        let accepted_more = |p: &mut Progress| {
+            p.accepted(Index(11));
+            p.become_probe();
+        };
+        check(snapshot(3, 9), accepted_more, "StateProbe match=11 next=12");
+        check(replicate(3, &[2]), Progress::become_probe, "StateProbe match=3 next=4");
+    }
+
+    #[test]
+    fn the_commit_index_is_told_once_and_only_up_to_what_was_sent() {
+        let bump = |told, commit| {
+            let mut progress = replicate(5, &[3]); // next is 9
+            progress.sent_commit(Index(told));
+            progress.can_bump_commit(Index(commit))
+        };
+        assert!(bump(6, 7));
+        assert!(!bump(7, 7));
+        assert!(bump(7, 20));
+        assert!(!bump(8, 20), "all that was sent is told to be committed");
+    }
+}

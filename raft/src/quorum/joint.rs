@@ -42,3 +42,51 @@ impl JointQuorum {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joint(incoming: &[u64], outgoing: &[u64]) -> JointQuorum {
+        let majority = |ids: &[u64]| Majority::new(ids.iter().copied().map(NodeId).collect());
+        JointQuorum { incoming: majority(incoming), outgoing: majority(outgoing) }
+    }
+
+    #[test]
+    fn both_quorums_must_have_acknowledged() {
+        fn check(incoming: &[u64], outgoing: &[u64], acknowledged: &[(u64, u64)], expected: u64) {
+            let by = |id: NodeId| acknowledged.iter().find(|(voter, _)| *voter == id.0).map(|(_, index)| *index);
+            assert_eq!(joint(incoming, outgoing).acknowledged(by), expected);
+            assert_eq!(joint(outgoing, incoming).acknowledged(by), expected);
+        }
+        //    incoming    outgoing    acknowledged                     by both
+        check(&[1, 2, 3], &[], &[(1, 9), (2, 7)], 7);
+        check(&[1], &[2], &[(1, 9)], 0);
+        check(&[1], &[2], &[(1, 9), (2, 7)], 7);
+        check(&[1, 2, 3], &[3, 4, 5], &[(1, 9), (2, 8), (3, 7)], 0);
+        check(&[1, 2, 3], &[3, 4, 5], &[(1, 9), (2, 8), (3, 7), (4, 6)], 6);
+    }
+
+    #[test]
+    fn either_quorum_can_lose_an_election() {
+        use VoteResult::{Lost, Pending, Won};
+        fn check(votes: &[(u64, bool)], expected: VoteResult) {
+            let by = |id: NodeId| votes.iter().find(|(voter, _)| *voter == id.0).map(|(_, granted)| *granted);
+            assert_eq!(joint(&[1, 2, 3], &[3, 4, 5]).vote(by), expected, "{votes:?}");
+            assert_eq!(joint(&[3, 4, 5], &[1, 2, 3]).vote(by), expected, "{votes:?}");
+        }
+        check(&[], Pending);
+        check(&[(1, true), (2, true)], Pending);
+        check(&[(1, true), (2, true), (4, false)], Pending);
+        check(&[(1, true), (2, true), (4, false), (5, false)], Lost);
+        check(&[(1, true), (3, true), (5, true)], Won);
+        check(&[(1, false), (2, false)], Lost);
+    }
+
+    #[test]
+    fn a_voter_of_both_is_one_voter() {
+        assert_eq!(joint(&[1, 2], &[2, 3]).voters(), [NodeId(1), NodeId(2), NodeId(3)]);
+        assert!(joint(&[1], &[]).is_single());
+        assert!(!joint(&[1], &[1]).is_single());
+    }
+}

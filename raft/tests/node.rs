@@ -1,0 +1,418 @@
+//! One node, seen through its door: what it hands out, and when.
+
+use bytes::Bytes;
+use ferrite_raft::{
+    Body, ChangeKind, ConfChangeV1, ConfState, Config, Entry, HardState, Index, LogPosition, LogStore, MemberChange,
+    MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, Ready, RoleKind, Snapshot, SnapshotMeta, StepError,
+    Term, VoteKind, VoteRequest,
+};
+
+const ME: NodeId = NodeId(1);
+
+fn at(term: u64, index: u64) -> LogPosition {
+    LogPosition { term: Term(term), index: Index(index) }
+}
+
+fn entry(term: u64, index: u64) -> Entry {
+    Entry { term: Term(term), index: Index(index), data: Bytes::from_static(b"data"), ..Entry::default() }
+}
+
+fn conf(voters: &[u64]) -> ConfState {
+    ConfState { voters: voters.iter().copied().map(NodeId).collect(), ..ConfState::default() }
+}
+
+/// A node among these voters that has never run.
+fn node(voters: &[u64], change: impl FnOnce(&mut Config)) -> RawNode<MemoryLog> {
+    let mut log = MemoryLog::new();
+    log.set_conf(conf(voters));
+    let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
+    change(&mut config);
+    RawNode::new(config, log).expect("a configuration that works")
+}
+
+fn from(other: u64, term: u64, body: Body) -> Message {
+    Message { to: ME, from: NodeId(other), term: Term(term), body }
+}
+
+fn append(term: u64, prev: LogPosition, entries: Vec<Entry>, commit: u64) -> Message {
+    from(2, term, Body::Append { prev, entries, commit: Index(commit) })
+}
+
+fn vote(from_node: u64, term: u64, last: LogPosition) -> Message {
+    from(from_node, term, Body::Vote(VoteRequest { kind: VoteKind::Binding, last, transfer: false }))
+}
+
+/// Writes what a `Ready` asks for to the log store, as a disk that is not synced yet.
+fn write(node: &mut RawNode<MemoryLog>, ready: &Ready) {
+    let log = node.log_mut();
+    if let Some(hard_state) = ready.hard_state {
+        log.set_hard_state(hard_state);
+    }
+    if let Some(snapshot) = &ready.snapshot {
+        log.apply_snapshot(snapshot.clone()).expect("a newer snapshot");
+    }
+    log.append(ready.entries.iter().cloned());
+}
+
+/// Does all that is owed, and returns what was sent and what was applied.
+fn settle(node: &mut RawNode<MemoryLog>) -> (Vec<Message>, Vec<Index>) {
+    let (mut sent, mut applied) = (Vec::new(), Vec::new());
+    while let Some(mut ready) = node.take_ready() {
+        write(node, &ready);
+        sent.append(&mut ready.messages);
+        sent.append(&mut ready.messages_after_save);
+        if let Some(ticket) = ready.save {
+            node.saved(ticket);
+        }
+        if let Some(last) = ready.committed.last() {
+            node.applied(last.index);
+        }
+        applied.extend(ready.committed.iter().map(|entry| entry.index));
+    }
+    (sent, applied)
+}
+
+fn bodies(sent: Vec<Message>) -> Vec<Body> {
+    sent.into_iter().map(|message| message.body).collect()
+}
+
+/// A node that leads three voters in term 1; its first entry is saved and not committed.
+fn leader() -> RawNode<MemoryLog> {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.campaign();
+    settle(&mut node);
+    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    settle(&mut node);
+    assert_eq!(node.soft_state().role, RoleKind::Leader);
+    node
+}
+
+#[test]
+fn a_single_voter_commits_what_is_saved_and_nothing_before() {
+    for pre_vote in [false, true] {
+        let mut node = node(&[1], |config| config.pre_vote = pre_vote);
+        node.campaign();
+        settle(&mut node);
+        for number in 0..100_u8 {
+            node.propose(Bytes::copy_from_slice(&[number])).expect("it leads");
+        }
+        let mut ready = node.take_ready().expect("entries to save");
+        assert_eq!(ready.entries.len(), 100, "many proposals are one write");
+        assert!(ready.must_sync && ready.hard_state.is_none() && ready.committed.is_empty());
+        write(&mut node, &ready);
+        assert!(node.take_ready().is_none(), "nothing is committed before it is saved");
+        node.propose(Bytes::from_static(b"more")).expect("it leads");
+        let next = node.take_ready().expect("the next write need not wait for the last one");
+        assert_eq!(next.entries.len(), 1);
+        node.saved(ready.save.take().expect("a ticket"));
+        let committed = node.take_ready().expect("committed entries");
+        assert_eq!(committed.committed.len(), 100);
+        assert_eq!(committed.hard_state.expect("the commit index").commit, Index(101));
+        assert!(!committed.must_sync, "a commit index can be found again");
+        assert!(node.take_ready().is_none(), "nothing is handed out twice");
+    }
+}
+
+#[test]
+fn a_node_starts_from_what_it_saved() {
+    let mut first = node(&[1], |_| {});
+    first.campaign();
+    first.propose(Bytes::new()).expect_err("it does not lead before its vote is saved");
+    settle(&mut first);
+    first.propose(Bytes::from_static(b"one")).expect("it leads");
+    settle(&mut first);
+    let disk = first.log().clone();
+    let start = |applied| {
+        let config = Config { applied: Index(applied), ..Config::new(ME) };
+        let mut node = RawNode::new(config, disk.clone())?;
+        assert!(node.soft_state().leader.is_none());
+        Ok(settle(&mut node).1)
+    };
+    assert_eq!(start(0), Ok(vec![Index(1), Index(2)]));
+    assert_eq!(start(1), Ok(vec![Index(2)]));
+    assert_eq!(start(2), Ok(vec![]));
+    assert_eq!(start(3), Err(NewError::AppliedOutOfRange { applied: Index(3), commit: Index(2) }));
+    let mut short = disk.clone();
+    short.set_hard_state(HardState { commit: Index(9), ..disk.hard_state() });
+    let refusal = RawNode::new(Config::new(ME), short).expect_err("the log lost its end");
+    assert_eq!(refusal, NewError::CommitOutOfRange { commit: Index(9), first: Index(0), last: Index(2) });
+}
+
+#[test]
+fn a_vote_for_oneself_counts_when_it_is_saved() {
+    let mut node = node(&[1], |_| {});
+    node.campaign();
+    let ready = node.take_ready().expect("a vote to save");
+    assert_eq!(node.soft_state().role, RoleKind::Candidate);
+    assert!(ready.must_sync);
+    node.saved(ready.save.expect("a ticket"));
+    assert_eq!(node.soft_state().role, RoleKind::Leader);
+}
+
+#[test]
+fn a_vote_is_saved_before_it_is_given_and_given_once_a_term() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    // It knows the term already: the vote alone is new.
+    node.step(from(2, 5, Body::Heartbeat { commit: Index(0), context: Bytes::new() })).expect("a heartbeat");
+    settle(&mut node);
+    node.forget_leader();
+    settle(&mut node);
+    node.step(vote(2, 5, at(0, 0))).expect("a request");
+    node.step(vote(3, 5, at(0, 0))).expect("a request");
+    let ready = node.take_ready().expect("a vote to save");
+    let saved = ready.hard_state.expect("the vote is new");
+    assert_eq!((saved.term, saved.vote), (Term(5), Some(NodeId(2))));
+    assert!(ready.must_sync && ready.messages.is_empty());
+    let answers: Vec<(u64, bool)> = ready
+        .messages_after_save
+        .iter()
+        .map(|message| (message.to.0, message.body == Body::VoteAnswer { kind: VoteKind::Binding, granted: true }))
+        .collect();
+    assert_eq!(answers, [(2, true), (3, false)]);
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_disk_and_a_leader_s_entries_do_not() {
+    let mut follower = node(&[1, 2, 3], |_| {});
+    follower.step(append(1, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
+    let ready = follower.take_ready().expect("entries to save");
+    assert!(ready.messages.is_empty());
+    assert_eq!(bodies(ready.messages_after_save), [Body::AppendAccepted { index: Index(1) }]);
+
+    let mut leader = leader();
+    leader.step(from(2, 1, Body::AppendAccepted { index: Index(1) })).expect("an answer");
+    settle(&mut leader);
+    leader.propose(Bytes::from_static(b"data")).expect("it leads");
+    let ready = leader.take_ready().expect("entries to save and to send");
+    assert!(
+        ready
+            .messages
+            .iter()
+            .any(|message| matches!(&message.body, Body::Append { entries, .. } if entries.len() == 1))
+    );
+}
+
+#[test]
+fn a_leader_counts_itself_only_for_what_it_saved() {
+    let mut leader = leader();
+    leader.propose(Bytes::from_static(b"data")).expect("it leads");
+    let ready = leader.take_ready().expect("entries to save");
+    write(&mut leader, &ready);
+    leader.step(from(2, 1, Body::AppendAccepted { index: Index(2) })).expect("an answer");
+    assert_eq!(leader.hard_state().commit, Index(1), "one of three holds entry 2 for sure");
+    leader.saved(ready.save.expect("a ticket"));
+    assert_eq!(leader.hard_state().commit, Index(2));
+}
+
+#[test]
+fn a_ticket_of_an_old_term_says_nothing_about_the_log() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    let mut tickets = Vec::new();
+    let mut take = |node: &mut RawNode<MemoryLog>| {
+        let ready = node.take_ready().expect("entries to save");
+        write(node, &ready);
+        tickets.push(ready.save.expect("a ticket"));
+    };
+    // Entry 1 is written in term 1, replaced in term 2, and again in term 3 by the very entry of term 1.
+    node.step(append(1, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
+    take(&mut node);
+    node.step(append(2, at(0, 0), vec![entry(2, 1)], 0)).expect("entries");
+    take(&mut node);
+    node.step(append(3, at(0, 0), vec![entry(1, 1), entry(3, 2)], 2)).expect("entries");
+    take(&mut node);
+    let mut tickets = tickets.into_iter();
+    for _ in 0..2 {
+        node.saved(tickets.next().expect("a ticket of an older term"));
+        assert!(node.take_ready().is_none(), "the disk still has to replace the entry twice");
+    }
+    node.saved(tickets.next().expect("the ticket of this term"));
+    assert_eq!(node.take_ready().expect("committed entries").committed.len(), 2);
+}
+
+#[test]
+fn a_ticket_for_an_entry_that_was_replaced_says_nothing() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.step(append(2, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
+    settle(&mut node);
+    node.step(append(2, at(1, 1), vec![entry(1, 2)], 0)).expect("entries");
+    let first = node.take_ready().expect("entries to save");
+    write(&mut node, &first);
+    // A new leader is heard of, and what is unsaved is reported again in its term.
+    node.step(from(3, 3, Body::Heartbeat { commit: Index(1), context: Bytes::new() })).expect("a heartbeat");
+    let second = node.take_ready().expect("the term to save");
+    node.step(Message { from: NodeId(3), ..append(3, at(1, 1), vec![entry(3, 2)], 2) }).expect("entries");
+    let third = node.take_ready().expect("entries to save");
+    write(&mut node, &third);
+    for ticket in [first.save, second.save] {
+        node.saved(ticket.expect("a ticket"));
+        assert!(node.take_ready().is_none(), "entry 2 of term 3 is not on the disk");
+    }
+    node.saved(third.save.expect("a ticket"));
+    assert_eq!(node.take_ready().expect("committed").committed.last().expect("entry 2").term, Term(3));
+}
+
+#[test]
+fn a_follower_commits_no_further_than_the_logs_are_known_to_be_equal() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.step(append(1, at(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 0)).expect("entries");
+    settle(&mut node);
+    // The leader of term 2 has other entries at 2 and 3, and committed them; it asks about entry 1 first.
+    node.step(append(2, at(1, 1), vec![], 3)).expect("a probe");
+    settle(&mut node);
+    assert_eq!(node.hard_state().commit, Index(1));
+}
+
+#[test]
+fn an_entry_of_an_older_term_is_committed_only_by_one_of_the_own_term() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.step(append(1, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
+    settle(&mut node);
+    node.campaign();
+    settle(&mut node);
+    node.step(from(3, 2, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    settle(&mut node);
+    node.step(from(3, 2, Body::AppendAccepted { index: Index(1) })).expect("an answer");
+    assert_eq!(node.hard_state().commit, Index(0), "a leader of term 2 could still be elected without it (figure 8)");
+    node.step(from(3, 2, Body::AppendAccepted { index: Index(2) })).expect("an answer");
+    assert_eq!(node.hard_state().commit, Index(2));
+}
+
+fn snapshot(term: u64, index: u64, voters: &[u64]) -> Message {
+    let meta = SnapshotMeta { index: Index(index), term: Term(term), conf: conf(voters) };
+    from(2, 9, Body::Snapshot(Snapshot { meta, data: Bytes::from_static(b"state") }))
+}
+
+#[test]
+fn a_snapshot_is_taken_in_only_if_it_has_something_new() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    let entries = (1..=5).map(|index| entry(1, index)).collect();
+    node.step(append(9, at(0, 0), entries, 3)).expect("entries");
+    settle(&mut node);
+    node.log_mut().create_snapshot(Index(3), conf(&[1, 2, 3]), Bytes::new()).expect("a snapshot");
+    node.log_mut().compact(Index(3)).expect("entries to forget");
+    //         snapshot                    then committed, last
+    for (message, commit, last) in [
+        (snapshot(1, 2, &[1, 2, 3]), 3, 5), // behind what is committed
+        (snapshot(1, 4, &[2, 3]), 3, 5),    // of a cluster without this node
+        (snapshot(1, 4, &[1, 2, 3]), 4, 5), // the log has this
+        (snapshot(2, 5, &[1, 2, 3]), 5, 5), // the log has another entry there
+    ] {
+        let text = format!("{message:?}");
+        node.step(message).expect("a snapshot");
+        settle(&mut node);
+        assert_eq!((node.hard_state().commit, node.log().last_index()), (Index(commit), Index(last)), "{text}");
+    }
+    assert_eq!(node.log().term(Index(5)), Ok(Term(2)));
+}
+
+#[test]
+fn nothing_is_applied_while_a_snapshot_is_on_its_way_to_the_disk() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.step(snapshot(2, 5, &[1, 2, 3])).expect("a snapshot");
+    node.step(append(9, at(2, 5), vec![entry(9, 6)], 6)).expect("entries");
+    let ready = node.take_ready().expect("a snapshot to save");
+    assert!(ready.snapshot.is_some() && ready.committed.is_empty());
+    write(&mut node, &ready);
+    node.campaign();
+    assert_eq!(node.soft_state().role, RoleKind::Follower, "it does not know its own state yet");
+    node.saved(ready.save.expect("a ticket"));
+    let ready = node.take_ready().expect("the entry behind it");
+    assert_eq!(ready.committed.len(), 1);
+}
+
+#[test]
+fn what_no_node_says_is_refused_and_changes_nothing() {
+    #[track_caller]
+    fn check(message: Message, expected: StepError) {
+        let mut node = node(&[1, 2, 3], |_| {});
+        assert_eq!(node.step(message), Err(expected));
+        assert!(!node.has_ready());
+    }
+    let malformed = StepError::Malformed;
+    check(append(0, at(0, 0), vec![], 0), malformed("a message without a term"));
+    check(append(1, at(0, 0), vec![entry(1, 2)], 0), malformed("a gap between the entries"));
+    check(append(1, at(0, 0), vec![entry(1, 1), entry(1, 3)], 0), malformed("a gap between the entries"));
+    check(append(1, at(0, 0), vec![entry(2, 1)], 0), malformed("an entry of an impossible term"));
+    check(append(3, at(2, 1), vec![entry(1, 2)], 0), malformed("an entry of an impossible term"));
+    check(append(1, at(1, u64::MAX), vec![entry(1, 0)], 0), malformed("a gap between the entries"));
+    check(from(2, 0, Body::Propose(vec![])), malformed("a proposal of nothing"));
+    check(snapshot(1, 0, &[1]), malformed("an empty snapshot"));
+    check(snapshot(1, u64::MAX, &[1]), malformed("an index that no log reaches"));
+    check(vote(2, u64::MAX, at(1, 1)), malformed("a term that no cluster reaches"));
+    check(from(7, 1, Body::AppendAccepted { index: Index(1) }), StepError::PeerNotFound);
+    check(from(2, 0, Body::Propose(vec![entry(0, 0)])), StepError::Propose(ProposeError::NoLeader));
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_does_not_stop_a_leader() {
+    let mut leader = leader();
+    for body in [
+        Body::AppendRejected { index: Index(u64::MAX), hint: at(u64::MAX, u64::MAX) },
+        Body::AppendRejected { index: Index(0), hint: at(0, 0) },
+        Body::HeartbeatAnswer { context: Bytes::from_static(b"not a number") },
+        Body::HeartbeatAnswer { context: Bytes::from_static(&[0xff; 8]) },
+        Body::AppendAccepted { index: Index(u64::MAX) },
+        Body::VoteAnswer { kind: VoteKind::Pre, granted: true },
+        Body::ReadIndexAnswer { index: Index(u64::MAX), context: Bytes::new() },
+        Body::Append { prev: at(0, 0), entries: vec![], commit: Index(u64::MAX) },
+        Body::Heartbeat { commit: Index(u64::MAX), context: Bytes::new() },
+    ] {
+        let text = format!("{body:?}");
+        let _ = leader.step(from(2, 1, body));
+        settle(&mut leader);
+        assert_eq!(leader.soft_state().role, RoleKind::Leader, "after {text}");
+    }
+}
+
+#[test]
+fn a_proposal_is_refused_when_too_much_is_uncommitted() {
+    let mut node = node(&[1], |config| config.max_uncommitted_size = 10);
+    node.campaign();
+    settle(&mut node);
+    let propose = |node: &mut RawNode<MemoryLog>, length| node.propose(Bytes::from(vec![0; length]));
+    assert_eq!(propose(&mut node, 100), Ok(()), "the first one is always taken");
+    assert_eq!(propose(&mut node, 1), Err(ProposeError::QuotaExceeded));
+    assert_eq!(propose(&mut node, 0), Ok(()), "an empty one costs nothing");
+    settle(&mut node);
+    assert_eq!(propose(&mut node, 6), Ok(()));
+    assert_eq!(propose(&mut node, 6), Err(ProposeError::QuotaExceeded));
+    assert_eq!(
+        node.propose_batch([Bytes::from_static(b"12"), Bytes::from_static(b"345")]),
+        Err(ProposeError::QuotaExceeded)
+    );
+    assert_eq!(node.propose_batch([Bytes::from_static(b"12"), Bytes::from_static(b"34")]), Ok(()));
+}
+
+#[test]
+fn a_change_of_members_waits_for_the_one_before() {
+    let mut node = node(&[1], |_| {});
+    node.campaign();
+    settle(&mut node);
+    let learner = |id| {
+        let change = MemberChange { kind: ChangeKind::AddLearnerNode, node: NodeId(id) };
+        ConfChangeV1 { id, change, context: Bytes::new() }
+    };
+    node.propose_conf_change(learner(2)).expect("it leads");
+    node.propose_conf_change(learner(3)).expect("an empty entry takes its place");
+    let ready = node.take_ready().expect("entries to save");
+    let lengths: Vec<bool> = ready.entries.iter().map(|entry| entry.data.is_empty()).collect();
+    assert_eq!(lengths, [false, true]);
+}
+
+#[test]
+fn a_read_is_answered_when_a_quorum_still_follows() {
+    let mut leader = leader();
+    let context = || Bytes::from_static(b"read");
+    leader.read_index(context());
+    assert!(settle(&mut leader).0.is_empty(), "before the first commit of its term it does not know what is committed");
+    leader.step(from(2, 1, Body::AppendAccepted { index: Index(1) })).expect("an answer");
+    let (sent, _) = settle(&mut leader);
+    let number = sent.into_iter().find_map(|message| match message.body {
+        Body::Heartbeat { context, .. } => Some(context),
+        _ => None,
+    });
+    leader.step(from(3, 1, Body::HeartbeatAnswer { context: number.expect("a round") })).expect("an answer");
+    let ready = leader.take_ready().expect("the read");
+    let states: Vec<(Index, Bytes)> = ready.read_states.into_iter().map(|read| (read.index, read.context)).collect();
+    assert_eq!(states, [(Index(1), context())]);
+}
