@@ -20,6 +20,8 @@ pub mod mvcc;
 #[cfg(test)]
 mod random;
 mod tables;
+#[cfg(test)]
+mod testing;
 pub mod watch;
 
 pub use answer::{Outcome, Response};

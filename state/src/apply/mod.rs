@@ -11,6 +11,8 @@
 mod kv;
 mod lease;
 mod state;
+#[cfg(test)]
+mod tests;
 mod txn;
 
 pub use state::{Applied, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};

@@ -156,3 +156,97 @@ impl HashWalk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ferrite_proto::etcdserverpb as pb;
+
+    use super::*;
+    use crate::testing::Machine;
+    use crate::{Command, Want};
+
+    const CYCLE: i64 = 71;
+
+    fn pick_key(i: i64) -> &'static str {
+        match i {
+            _ if i % (2 * CYCLE) == 30 => "zenek",
+            _ if i % CYCLE == 30 => "xavery",
+            _ => ["alice", "bob", "celine", "dominik", "eve", "frederica", "gorge"][(i % 7) as usize],
+        }
+    }
+
+    fn put(machine: &mut Machine, i: i64) {
+        let put = pb::PutRequest { key: pick_key(i).into(), value: i.to_string().into(), ..Default::default() };
+        machine.apply(&Command::Put(put)).unwrap();
+    }
+
+    fn delete(machine: &mut Machine, key: &'static str) {
+        machine.apply(&Command::DeleteRange(pb::DeleteRangeRequest { key: key.into(), ..Default::default() })).unwrap();
+    }
+
+    fn compact(machine: &mut Machine, revision: i64) {
+        machine.apply(&Command::Compaction(pb::CompactionRequest { revision, physical: false })).unwrap();
+    }
+
+    fn hash(machine: &Machine, revision: i64) -> (u32, i64, i64) {
+        let hash = machine.state.shared().keyspace.hash_kv(revision).unwrap();
+        (hash.hash, hash.compact_revision, hash.revision)
+    }
+
+    /// The values of etcd's own TestHashByRevValue and TestHashByRevValueLastRevision, whatever is trimmed when.
+    #[test]
+    fn hashes_are_those_of_etcd() {
+        let in_the_middle = [
+            4082599214, 2279933401, 3284231217, 126286495, 900108730, 2475485232, 1226296507, 2503661030, 4155130747,
+            106915399, 406914006, 1882211381, 806177088, 664311366, 1496914449, 2434525091, 3988652253, 1122462288,
+            724436716,
+        ];
+        let at_the_end = [
+            1913897190, 224860069, 1565167519, 1566261620, 2037173024, 691659396, 2713730748, 3919322507, 769967540,
+            2909194793, 1576921157, 4067701532, 2226384237, 2923408134, 2680329256, 1546717673, 2713657846, 1046575299,
+            2017735779,
+        ];
+        for (expected, last) in [(in_the_middle, false), (at_the_end, true)] {
+            for trims in [true, false] {
+                let mut machine = Machine::new(Want::Effect);
+                let (mut revision, mut before) = (0, -1);
+                for (round, expected) in expected.into_iter().enumerate() {
+                    let count = if round + 1 == at_the_end.len() { 1210 } else { CYCLE };
+                    (revision..=revision + count).for_each(|i| put(&mut machine, i));
+                    let current = machine.state.shared().keyspace.revision() as i64;
+                    let asked = if last { current } else { revision + count / 2 };
+                    assert_eq!(hash(&machine, asked), (expected, before, asked), "round {round}, trimmed: {trims}");
+                    compact(&mut machine, asked);
+                    if trims {
+                        machine.trim(5);
+                    }
+                    before = asked;
+                    revision += CYCLE;
+                }
+            }
+        }
+    }
+
+    /// etcd's TestCompactionHash: after a compaction its revision still has the hash it had.
+    #[test]
+    fn a_compaction_keeps_its_hash() {
+        let mut machine = Machine::new(Want::Effect);
+        let mut start = 0;
+        while start < 1210 {
+            let stop = start + CYCLE;
+            for i in start..=stop {
+                if i % 67 == 0 { delete(&mut machine, pick_key(i + 83)) } else { put(&mut machine, i) }
+            }
+            let before = hash(&machine, stop);
+            compact(&mut machine, stop);
+            machine.trim(3);
+            assert_eq!(hash(&machine, stop), before);
+            start += CYCLE;
+        }
+        let hashes = machine.state.shared().keyspace.compaction_hashes();
+        assert_eq!(hashes.len(), REMEMBERED);
+        let oldest = hashes[0].revision;
+        assert!(machine.state.shared().keyspace.hash_kv(oldest - CYCLE).is_err(), "an older one is forgotten");
+        assert_eq!(hash(&machine, -1).0, crc32c::crc32c(b"key"));
+    }
+}
