@@ -1,0 +1,162 @@
+//! What must hold between values, in the order in which etcd looks.
+
+use std::net::IpAddr;
+
+use ferrite_observe::log;
+use ferrite_observe::log::{GoDuration, Level, Logger, lines};
+
+use super::urls::{Url, joined};
+use super::value::duration;
+use super::{Config, ConfigError, Feature};
+
+const MAX_ELECTION_MS: u64 = 50_000;
+
+impl Config {
+    /// Checks everything, and fills in what follows from other values.
+    pub(super) fn validate(&mut self, logger: &Logger) -> Result<(), ConfigError> {
+        self.validate_log()?;
+        for list in [&self.urls.listen_peer, &self.urls.listen_client, &self.urls.listen_client_http] {
+            check_bind(list)?;
+        }
+        if self.urls.listen_client_http.is_empty() {
+            log!(logger, lines::SINGLE_PORT);
+        }
+        check_bind(&self.urls.listen_metrics)?;
+        self.validate_urls()?;
+        self.validate_raft()?;
+        if self.urls.advertise_client.is_empty() {
+            return invalid("--advertise-client-urls is required when --listen-client-urls is set explicitly");
+        }
+        match self.compaction.mode.as_str() {
+            "periodic" | "revision" => {}
+            "" => return invalid("undefined auto-compaction-mode"),
+            mode => return invalid(&format!("unknown auto-compaction-mode {mode:?}")),
+        }
+        let checkpoint = self.features.enabled(Feature::LeaseCheckpoint);
+        match (checkpoint, self.features.enabled(Feature::LeaseCheckpointPersist)) {
+            (true, false) => log!(logger, lines::CHECKPOINT_WITHOUT_PERSIST),
+            (false, true) => {
+                return invalid(
+                    "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
+                );
+            }
+            (true, true) | (false, false) => {}
+        }
+        if self.compaction.hash_check_nanos <= 0 {
+            let value = GoDuration(duration(self.compaction.hash_check_nanos.saturating_neg()));
+            let sign = if self.compaction.hash_check_nanos < 0 { "-" } else { "" };
+            return invalid(&format!("--compact-hash-check-time must be >0 (set to {sign}{value})"));
+        }
+        if self.member.name == "default" {
+            log!(logger, lines::DEFAULT_NAME, &self.member.name);
+        }
+        if self.member.data_dir.is_empty() {
+            self.member.data_dir = format!("{}.etcd", self.member.name);
+            log!(logger, lines::DATA_DIR_UNSET, &self.member.data_dir);
+        }
+        for (value, default) in
+            [(&mut self.member.snapshot_count, 10_000), (&mut self.member.snapshot_catchup_entries, 5_000)]
+        {
+            if *value == 0 {
+                *value = default;
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_log(&self) -> Result<(), ConfigError> {
+        match self.log.logger.as_str() {
+            "zap" => {}
+            "capnslog" => return invalid("--logger=capnslog is removed in v3.5"),
+            other => return invalid(&format!("unknown logger option {other:?}")),
+        }
+        if self.log.shape().is_none() {
+            let format = &self.log.format;
+            return invalid(&format!("unknown log format: {format}, supported values json, console"));
+        }
+        if self.log_level().is_none() {
+            return Err(ConfigError::Level(self.log.level.clone()));
+        }
+        Ok(())
+    }
+
+    /// The least level that is logged.
+    pub fn log_level(&self) -> Option<Level> {
+        match self.log.level.to_ascii_lowercase().as_str() {
+            "" => Some(Level::Info),
+            // A level of zap's for what is a panic only during development.
+            "dpanic" => Some(Level::Panic),
+            level => Level::parse(level),
+        }
+    }
+
+    fn validate_urls(&self) -> Result<(), ConfigError> {
+        if let Some(url) = self.urls.listen_client.iter().find(|url| self.urls.listen_client_http.contains(url)) {
+            return invalid(&format!(
+                "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {url}"
+            ));
+        }
+        if let Some(url) = empty_host(&self.urls.advertise_peer) {
+            let list = joined(&self.urls.advertise_peer);
+            return invalid(&format!(
+                "--initial-advertise-peer-urls {list:?} must be \"host:port\" (unexpected empty host ({url}))"
+            ));
+        }
+        if let Some(url) = empty_host(&self.urls.advertise_client) {
+            let list = joined(&self.urls.advertise_client);
+            return invalid(&format!(
+                "--advertise-client-urls {list:?} must be in the format \"host:port\", \"unix:/path/to/socket\" or \
+                 \"unixs:/path/to/socket\" (unexpected empty host ({url}))"
+            ));
+        }
+        let lists = [
+            &self.urls.listen_peer,
+            &self.urls.listen_client,
+            &self.urls.listen_client_http,
+            &self.urls.listen_metrics,
+        ];
+        match lists.into_iter().flatten().find(|url| url.is_secure()) {
+            Some(url) => invalid(&format!("TLS is not built yet in Ferrite: {url} cannot be listened on")),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_raft(&self) -> Result<(), ConfigError> {
+        let (heartbeat, election) = (self.raft.heartbeat_ms, self.raft.election_ms);
+        if heartbeat == 0 {
+            return invalid("--heartbeat-interval must be >0 (set to 0ms)");
+        }
+        if election == 0 {
+            return invalid("--election-timeout must be >0 (set to 0ms)");
+        }
+        if heartbeat.saturating_mul(5) > election {
+            return invalid(&format!(
+                "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+            ));
+        }
+        if election > MAX_ELECTION_MS {
+            return invalid(&format!(
+                "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn invalid<T>(text: &str) -> Result<T, ConfigError> {
+    Err(ConfigError::Invalid(text.to_owned()))
+}
+
+/// One listens on an address, not on a name.
+fn check_bind(urls: &[Url]) -> Result<(), ConfigError> {
+    for url in urls.iter().filter(|url| !url.is_unix()) {
+        if url.host() != "localhost" && url.host().parse::<IpAddr>().is_err() {
+            return invalid(&format!("expected IP in URL for binding ({url})"));
+        }
+    }
+    Ok(())
+}
+
+fn empty_host(urls: &[Url]) -> Option<&Url> {
+    urls.iter().find(|url| !url.is_unix() && url.host().is_empty())
+}
