@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use ferrite_observe::metrics::Registry;
-use prost::Message;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
 
@@ -55,6 +55,9 @@ impl Drop for Ticket {
     }
 }
 
+/// Reads a request, or says what is wrong with it. Never deeper into the stack than a message may drive it.
+pub type Decode<Q> = fn(Bytes) -> Result<Q, String>;
+
 pub(super) trait Method {
     /// Starts the task that carries the call through.
     fn start(self: Rc<Self>, call: Call);
@@ -79,34 +82,34 @@ impl Router {
     }
 
     /// One request, one reply.
-    pub fn unary<Q, R, F>(&mut self, path: &'static str, handler: F)
+    pub fn unary<Q, R, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
     where
-        Q: Message + Default + 'static,
+        Q: 'static,
         R: IntoReply + 'static,
         F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
     {
         let meter = self.meter(path, Shape::Unary);
-        self.add(path, Rc::new(Unary { handler, meter, types: PhantomData }));
+        self.add(path, Rc::new(Unary { decode, handler, meter, replies: PhantomData }));
     }
 
     /// One request, any number of replies.
-    pub fn server_stream<Q, F>(&mut self, path: &'static str, handler: F)
+    pub fn server_stream<Q, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
     where
-        Q: Message + Default + 'static,
+        Q: 'static,
         F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
     {
         let meter = self.meter(path, Shape::ServerStream);
-        self.add(path, Rc::new(ServerStream { handler, meter, types: PhantomData }));
+        self.add(path, Rc::new(ServerStream { decode, handler, meter }));
     }
 
     /// Any number of requests and replies, in any order.
-    pub fn bidi_stream<Q, F>(&mut self, path: &'static str, handler: F)
+    pub fn bidi_stream<Q, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
     where
-        Q: Message + Default + 'static,
+        Q: 'static,
         F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
     {
         let meter = self.meter(path, Shape::BidiStream);
-        self.add(path, Rc::new(BidiStream { handler, meter, types: PhantomData }));
+        self.add(path, Rc::new(BidiStream { decode, handler, meter }));
     }
 
     fn meter(&self, path: &'static str, shape: Shape) -> LazyMeter {
@@ -137,26 +140,27 @@ impl Router {
     }
 }
 
-/// A method of one shape. `T` names the types of its messages.
-struct Unary<F, T> {
+/// A method of one shape: how its requests are decoded, and who handles them.
+struct Unary<Q, R, F> {
+    decode: Decode<Q>,
     handler: F,
     meter: LazyMeter,
-    types: PhantomData<fn() -> T>,
+    replies: PhantomData<fn() -> R>,
 }
-struct ServerStream<F, T> {
+struct ServerStream<Q, F> {
+    decode: Decode<Q>,
     handler: F,
     meter: LazyMeter,
-    types: PhantomData<fn() -> T>,
 }
-struct BidiStream<F, T> {
+struct BidiStream<Q, F> {
+    decode: Decode<Q>,
     handler: F,
     meter: LazyMeter,
-    types: PhantomData<fn() -> T>,
 }
 
-impl<Q, R, F> Method for Unary<F, (Q, R)>
+impl<Q, R, F> Method for Unary<Q, R, F>
 where
-    Q: Message + Default + 'static,
+    Q: 'static,
     R: IntoReply + 'static,
     F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
 {
@@ -168,7 +172,7 @@ where
             let deadline = caller.deadline;
             let answer = {
                 let answer = async {
-                    let request = only_message(&mut messages, meter).await?;
+                    let request = only_message(&mut messages, self.decode, meter).await?;
                     (self.handler)(request, caller).await
                 };
                 until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
@@ -187,9 +191,9 @@ where
     }
 }
 
-impl<Q, F> Method for ServerStream<F, Q>
+impl<Q, F> Method for ServerStream<Q, F>
 where
-    Q: Message + Default + 'static,
+    Q: 'static,
     F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
 {
     fn start(self: Rc<Self>, call: Call) {
@@ -201,7 +205,7 @@ where
             let deadline = caller.deadline;
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = async {
-                let request = only_message(&mut messages, meter).await?;
+                let request = only_message(&mut messages, self.decode, meter).await?;
                 (self.handler)(request, replies, caller).await
             };
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
@@ -211,9 +215,9 @@ where
     }
 }
 
-impl<Q, F> Method for BidiStream<F, Q>
+impl<Q, F> Method for BidiStream<Q, F>
 where
-    Q: Message + Default + 'static,
+    Q: 'static,
     F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
 {
     fn start(self: Rc<Self>, call: Call) {
@@ -223,7 +227,7 @@ where
             meter.started.increment();
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
-            let requests = Requests { messages, meter: meter.clone(), types: PhantomData };
+            let requests = Requests { messages, decode: self.decode, meter: meter.clone() };
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = (self.handler)(requests, replies, caller);
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
@@ -236,8 +240,8 @@ where
 /// What the client sends on a stream.
 pub struct Requests<Q> {
     messages: Messages,
+    decode: Decode<Q>,
     meter: Rc<Meter>,
-    types: PhantomData<fn() -> Q>,
 }
 
 impl<Q> fmt::Debug for Requests<Q> {
@@ -246,7 +250,7 @@ impl<Q> fmt::Debug for Requests<Q> {
     }
 }
 
-impl<Q: Message + Default> Requests<Q> {
+impl<Q> Requests<Q> {
     /// The next request; `None` when the client will send no more. Nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Option<Q>, Status> {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -255,7 +259,7 @@ impl<Q: Message + Default> Requests<Q> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {
         let Some(message) = std::task::ready!(self.messages.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
         self.meter.received.increment();
-        let request = Q::decode(message).map_err(|error| {
+        let request = (self.decode)(message).map_err(|error| {
             let text = format!("grpc: failed to unmarshal the received message: {error}");
             Status::new(Code::Internal, text)
         });
@@ -331,13 +335,12 @@ impl From<Gone> for Status {
     }
 }
 
-async fn only_message<Q: Message + Default>(messages: &mut Messages, meter: &Meter) -> Result<Q, Status> {
+async fn only_message<Q>(messages: &mut Messages, decode: Decode<Q>, meter: &Meter) -> Result<Q, Status> {
     let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };
     meter.received.increment();
-    Q::decode(message)
-        .map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
+    decode(message).map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
 }
 
 /// Runs a handler until it is done, the client is gone or the deadline has passed.
