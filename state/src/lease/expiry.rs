@@ -313,6 +313,18 @@ mod tests {
     }
 
     #[test]
+    fn a_renewed_lease_lives_to_the_end_of_its_new_deadline() {
+        // The queue still knows the old deadline when it is first looked at.
+        for first_look in [10_000, 10_001, 12_999, 13_000] {
+            let mut lessor = leader(&[10]);
+            lessor.renew(id(1), Millis(3000)).unwrap();
+            assert_eq!(due(&mut lessor, first_look), NONE);
+            assert_eq!(due(&mut lessor, 13_000), NONE);
+            assert_eq!(due(&mut lessor, 13_001), [1]);
+        }
+    }
+
+    #[test]
     fn a_grant_counts_from_the_first_look_after_it() {
         let mut lessor = leader(&[]);
         lessor.grant(id(1), 2).unwrap();

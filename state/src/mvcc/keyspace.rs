@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_storage::{self as storage, Revisions};
+use ferrite_storage::{self as storage, Revision, Revisions};
 use parking_lot::{Mutex, RwLock};
 
 use super::hash::HashCache;
@@ -107,6 +107,24 @@ impl Keyspace {
             Err(TxnFailure::Storage(error)) => Err(error.into()),
             Err(TxnFailure::Revision(error)) => Err(error.into()),
         }
+    }
+
+    /// Holds up trimming of what is needed from a revision on, which may be the next one. For who reads revisions and not a
+    /// view; who succeeds has to `unpin` it.
+    pub(crate) fn pin(&self, from: u64) -> Result<(), RevisionError> {
+        self.horizon.pin(from).map(|_| ())
+    }
+
+    pub(crate) fn unpin(&self, from: u64) {
+        self.horizon.unpin(from);
+    }
+
+    /// The first changes of a key from one revision up to another: where they are, and whether they delete it.
+    pub(crate) fn changes_of(&self, key: &[u8], from: u64, until: u64, max: usize) -> Vec<(Revision, bool)> {
+        let index = self.index.read();
+        let stamps = index.life(key).map(|life| life.stamps_from(from));
+        let wanted = stamps.into_iter().flatten().take_while(|stamp| stamp.revision().main <= until).take(max);
+        wanted.map(|stamp| (stamp.revision(), stamp.is_deleted())).collect()
     }
 
     /// The newest `KeyValue` of a key that is not behind a revision, as it is stored; `None` if the key is not there then.

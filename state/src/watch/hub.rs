@@ -163,7 +163,7 @@ impl<H: History> Hub<H> {
     pub fn open(&mut self, now: Millis) -> StreamId {
         let interval = self.config.progress_interval_millis.max(MIN_PROGRESS_INTERVAL_MILLIS);
         let period = interval + self.random() % (interval / 10 + 1);
-        let id = StreamId(self.members.streams.insert(Stream::new(period)));
+        let id = StreamId(self.members.streams.insert(Stream::new(now, period)));
         self.ticks.insert((now + period, id));
         id
     }
@@ -171,7 +171,7 @@ impl<H: History> Hub<H> {
     /// Closes a stream with all its watchers and whatever it has not been sent.
     pub fn close(&mut self, id: StreamId) {
         let stream = self.members.streams.remove(id.0).expect("a stream is closed once");
-        self.ticks.retain(|(_, ticking)| *ticking != id);
+        self.ticks.remove(&(stream.tick, id));
         self.members.ready.retain(|ready| *ready != id);
         for key in stream.watchers.into_values() {
             self.unmatch(key);
@@ -437,8 +437,8 @@ impl<H: History> Hub<H> {
         while let Some((at, id)) = self.ticks.first().copied().filter(|(at, _)| *at <= now) {
             self.ticks.remove(&(at, id));
             let stream = self.members.stream(id);
-            let period = stream.period_millis;
-            self.ticks.insert((now + period, id));
+            stream.tick = now + stream.period_millis;
+            self.ticks.insert((stream.tick, id));
             if stream.progress_watchers == 0 {
                 continue;
             }

@@ -17,6 +17,7 @@ mod catch_up;
 mod event;
 mod history;
 mod hub;
+mod keyspace;
 mod matcher;
 mod message;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 
 pub use history::{Change, History, Step};
 pub use hub::{Config, Counts, Hub};
+pub use keyspace::HistoryPin;
 pub use message::{BROADCAST_ID, Body, Message, WatchHeader};
 pub use request::{KeyRange, RangeEnd, Refusal, WatcherSpec};
 pub use stream::StreamId;

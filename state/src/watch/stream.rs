@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::message::Message;
 use super::slab::Key;
+use crate::clock::Millis;
 
 /// A stream of a hub. It is never used for another stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,8 @@ pub struct Stream {
     /// How many want to be told of progress.
     pub progress_watchers: usize,
     pub period_millis: u64,
+    /// When it is told of progress next.
+    pub tick: Millis,
     next_watch_id: i64,
     queue: VecDeque<Message>,
     unsent_bytes: usize,
@@ -27,8 +30,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(period_millis: u64) -> Stream {
-        Stream { period_millis, ..Stream::default() }
+    pub fn new(now: Millis, period_millis: u64) -> Stream {
+        Stream { period_millis, tick: now + period_millis, ..Stream::default() }
     }
 
     /// The next id of the stream's own counter that is not in use. The counter never goes back.

@@ -462,6 +462,23 @@ fn a_hub_far_behind_lets_its_watchers_lag() {
     assert_eq!(s.told(stream), ["0 @25002: a=y/25002"]);
 }
 
+/// What a hub follows at once is read in several pieces, with all revisions between them.
+#[test]
+fn a_hub_follows_a_burst_without_a_gap() {
+    let mut s = Script::with(Config { queue_bytes: 1 << 30, ..Config::default() });
+    let stream = s.open();
+    s.create(stream, all());
+    s.take(stream);
+    for i in 0..2000 {
+        let writes: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"b", Some(b"2")), (b"c", Some(b"3"))];
+        s.history.write(&writes[..1 + i % 3]);
+    }
+    s.history.published = s.history.last();
+    s.step();
+    let revisions: Vec<u64> = std::iter::from_fn(|| s.hub.take(stream)).map(|message| message.revision).collect();
+    assert!(revisions.into_iter().eq(2..=2001));
+}
+
 #[test]
 fn progress_is_told_to_who_was_silent() {
     let mut s = Script::with(Config { progress_interval_millis: 1000, ..Config::default() });

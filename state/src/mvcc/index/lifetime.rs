@@ -132,6 +132,13 @@ impl Lifetime {
         older.iter().copied().chain([self.newest])
     }
 
+    /// All changes from a revision on, ascending.
+    pub fn stamps_from(&self, main: u64) -> impl Iterator<Item = Stamp> {
+        let older = self.older.as_ref().map_or(&[][..], |older| &older.stamps);
+        let first = older.partition_point(|stamp| stamp.main < main);
+        older[first..].iter().copied().chain((self.newest.main >= main).then_some(self.newest))
+    }
+
     /// Forgets what nobody can see at `main` or later, and says so to `dead`. A delete at exactly `main` stays, as in
     /// etcd. Returns whether anything is left.
     pub fn compact(&mut self, main: u64, mut dead: impl FnMut(Revision)) -> bool {

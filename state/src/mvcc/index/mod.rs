@@ -56,6 +56,11 @@ impl Index {
         self.root.find(key)?.at(main)
     }
 
+    /// All that is known of a key.
+    pub(crate) fn life(&self, key: &[u8]) -> Option<&Lifetime> {
+        self.root.find(key)
+    }
+
     /// Puts a key, and says what its record has to tell.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> PutFacts {
         self.push(key, Stamp::new(revision, false))
