@@ -4,8 +4,10 @@ mod checksum;
 mod effect;
 mod revision;
 mod revisions;
+pub mod snap;
 pub mod store;
 pub mod vfs;
+pub mod wal;
 mod window;
 
 pub use checksum::{Checksum, combine};
