@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChangeV1, ConfState, Config, Entry, HardState, Index, LogPosition, LogStore, MemberChange,
-    MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, Ready, RoleKind, Snapshot, SnapshotMeta, StepError,
-    Term, VoteKind, VoteRequest,
+    Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, HardState, Index,
+    LogPosition, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, Ready, RoleKind,
+    Snapshot, SnapshotMeta, StepError, Term, VoteKind, VoteRequest,
 };
 
 const ME: NodeId = NodeId(1);
@@ -145,6 +145,14 @@ fn a_vote_for_oneself_counts_when_it_is_saved() {
     let ready = node.take_ready().expect("a vote to save");
     assert_eq!(node.soft_state().role, RoleKind::Candidate);
     assert!(ready.must_sync);
+    node.saved(ready.save.expect("a ticket"));
+    assert_eq!(node.soft_state().role, RoleKind::Leader);
+
+    let mut node = self::node(&[1, 2, 3], |_| {});
+    node.campaign();
+    let ready = node.take_ready().expect("a vote to save");
+    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    assert_eq!(node.soft_state().role, RoleKind::Candidate, "one of three voted for sure");
     node.saved(ready.save.expect("a ticket"));
     assert_eq!(node.soft_state().role, RoleKind::Leader);
 }
@@ -397,6 +405,53 @@ fn a_change_of_members_waits_for_the_one_before() {
     let ready = node.take_ready().expect("entries to save");
     let lengths: Vec<bool> = ready.entries.iter().map(|entry| entry.data.is_empty()).collect();
     assert_eq!(lengths, [false, true]);
+}
+
+#[test]
+fn a_joint_configuration_is_left_by_itself() {
+    let mut node = node(&[1], |_| {});
+    node.campaign();
+    settle(&mut node);
+    let add = |id| MemberChange { kind: ChangeKind::AddLearnerNode, node: NodeId(id) };
+    let change = ConfChangeV2 { changes: vec![add(2), add(3)], ..ConfChangeV2::default() };
+    node.propose_conf_change(change).expect("it leads");
+    let mut confs = Vec::new();
+    while let Some(ready) = node.take_ready() {
+        write(&mut node, &ready);
+        if let Some(ticket) = ready.save {
+            node.saved(ticket);
+        }
+        for entry in ready.committed {
+            if let Some(change) = ConfChange::from_entry(&entry) {
+                let change = change.expect("a change that can be read").into_v2();
+                confs.push(node.apply_conf_change(&change).expect("a change that fits"));
+            }
+            node.applied(entry.index);
+        }
+    }
+    let learners = vec![NodeId(2), NodeId(3)];
+    let after = ConfState { learners, ..conf(&[1]) };
+    let joint = ConfState { voters_outgoing: vec![ME], auto_leave: true, ..after.clone() };
+    assert_eq!(confs, [joint, after]);
+}
+
+#[test]
+fn a_change_that_a_snapshot_overtook_is_not_applied_to_it() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    let change = MemberChange { kind: ChangeKind::RemoveNode, node: NodeId(3) };
+    let change = ConfChange::from(ConfChangeV1 { id: 0, change, context: Bytes::new() });
+    let (kind, data) = change.to_entry_parts();
+    let entries = vec![Entry { kind, data, ..entry(1, 1) }];
+    node.step(append(9, at(0, 0), entries, 1)).expect("entries");
+    let ready = node.take_ready().expect("an entry to save");
+    write(&mut node, &ready);
+    node.saved(ready.save.expect("a ticket"));
+    assert_eq!(node.take_ready().expect("the change").committed.len(), 1);
+    // Meanwhile the others went on, and 3 is a member again.
+    node.step(snapshot(2, 5, &[1, 2, 3])).expect("a snapshot");
+    assert_eq!(node.apply_conf_change(&change.into_v2()), Err(ChangeError::Superseded));
+    node.applied(Index(1));
+    assert_eq!(node.status().membership.conf_state(), conf(&[1, 2, 3]));
 }
 
 #[test]
