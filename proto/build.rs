@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
     std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("shapes.rs"), shapes(&descriptors)?)?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    prost_build::Config::new().bytes(["."]).enable_type_names().compile_fds(descriptors)?;
     Ok(())
 }
 
@@ -35,6 +35,7 @@ fn shapes(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn std::error:
         "/// One shape for each message, named as in its .proto file.\n\
          #[allow(non_upper_case_globals, missing_docs)]\npub mod shapes {\n    use super::{Kind, Shape};\n",
     );
+    let mut names = Vec::new();
     for file in &descriptors.file {
         let mut waiting: Vec<_> =
             file.message_type.iter().map(|m| (format!("{}.{}", file.package(), m.name()), m)).collect();
@@ -48,10 +49,16 @@ fn shapes(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn std::error:
                 ident(&name),
                 fields.join(", ")
             )?;
+            names.push(name.clone());
             waiting.extend(message.nested_type.iter().map(|inner| (format!("{name}.{}", inner.name()), inner)));
         }
     }
-    code.push_str("}\n");
+    code.push_str("\n    pub(super) static ALL: &[&Shape] = &[\n");
+    names.sort();
+    for name in &names {
+        writeln!(code, "        &{},", ident(name))?;
+    }
+    code.push_str("    ];\n}\n");
     Ok(code)
 }
 

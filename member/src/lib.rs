@@ -1,17 +1,25 @@
 //! One member: Raft, storage and state, driven by inputs.
 
+mod applier;
+pub mod bootstrap;
 mod checkpoint;
 pub mod duty;
 mod inbox;
+mod log_writer;
 mod member;
 mod progress;
 mod reads;
 mod request_ids;
+mod store_keeper;
+mod v2_snapshot;
 
+pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob};
 pub use checkpoint::{Checkpoints, Limits};
 pub use inbox::{Inbox, Outlet, inbox};
+pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
 pub use member::{
     Apply, ConfChanged, Input, Member, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber, Waiter, Waits,
 };
 pub use progress::Progress;
 pub use request_ids::RequestIds;
+pub use store_keeper::{StoreDone, StoreJob, StoreKeeper, StoreKeeperError};

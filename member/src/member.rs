@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    ConfChangeV2, ConfState, Entry, HardState, Index, LogStore, MemoryLog, Message, RawNode, Ready, RoleKind,
+    ConfChangeV2, ConfState, Entry, HardState, Index, LogStore, MemoryLog, Message, NodeId, RawNode, Ready, RoleKind,
     SaveTicket, SoftState,
 };
 use ferrite_state::RequestId;
@@ -215,6 +215,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     /// When the next turn is due even if nothing arrives.
     pub fn next_turn(&self) -> Duration {
         self.clock.next_tick
+    }
+
+    /// Who leads, as far as this member knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.soft_state.leader
     }
 
     /// Whether the member has been told to stop.

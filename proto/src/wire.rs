@@ -197,6 +197,16 @@ pub fn varint(value: &[u8]) -> Result<u64, Malformed> {
     Fields::new(value).varint()
 }
 
+/// The shape of a message.
+///
+/// # Panics
+/// If the message is not one of this crate's.
+pub fn shape_of<M: prost::Name>() -> &'static Shape {
+    let name = M::full_name();
+    let found = shapes::ALL.iter().find(|shape| shape.name == name);
+    found.unwrap_or_else(|| panic!("{name} is no message of this crate"))
+}
+
 /// Decodes one message. Fields that it does not have, or that are written otherwise than it expects, count for nothing.
 pub fn decode<M: Message + Default>(shape: &'static Shape, bytes: Bytes) -> Result<M, Malformed> {
     let known = if knows_all(shape, &bytes, 1)? {

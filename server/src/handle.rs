@@ -9,12 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrite_member::{Input, Outlet, Progress, Proposal, ReadFailed, Refused, RequestIds};
+use ferrite_member::bootstrap::Ids;
+use ferrite_member::{Input, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob};
 use ferrite_proto::etcdserverpb as pb;
+use ferrite_proto::etcdserverpb::ResponseHeader;
+use ferrite_state::clock::Millis;
 use ferrite_state::command::{Caller, encode, encode_parsed};
-use ferrite_state::{ApplyError, RequestId, Response};
+use ferrite_state::{ApplyError, RequestId, Response, Shared};
+use ferrite_storage::store::SharedSizes;
 
-use crate::post::{Awaited, Post, Reply, call};
+use crate::loops::{Clock, Outlets, Signals};
+use crate::post::{Post, Reply, call};
 
 /// Entries committed and not applied. Beyond that, proposals are refused (etcd's number).
 const MAX_APPLY_BACKLOG: u64 = 5000;
@@ -73,26 +78,23 @@ pub struct Handle {
 /// What the handles of all net threads share.
 #[derive(Debug)]
 pub struct Door {
-    inputs: Outlet<MemberInput>,
-    ids: Arc<RequestIds>,
-    progress: Arc<Progress>,
-    leader: Arc<AtomicU64>,
-    limits: CallLimits,
-    proposals: AtomicU64,
-    proposal_bytes: AtomicU64,
+    pub ids: Ids,
+    pub request_ids: Arc<RequestIds>,
+    pub outlets: Outlets,
+    pub progress: Arc<Progress>,
+    pub signals: Arc<Signals>,
+    pub state: Shared,
+    pub sizes: SharedSizes,
+    pub clock: Clock,
+    pub limits: CallLimits,
+    pub load: Load,
 }
 
-impl Door {
-    pub fn new(
-        inputs: Outlet<MemberInput>,
-        ids: Arc<RequestIds>,
-        progress: Arc<Progress>,
-        leader: Arc<AtomicU64>,
-        limits: CallLimits,
-    ) -> Door {
-        let (proposals, proposal_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Door { inputs, ids, progress, leader, limits, proposals, proposal_bytes }
-    }
+/// What clients have proposed and has no answer yet.
+#[derive(Debug, Default)]
+pub struct Load {
+    proposals: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// A place among the proposals without an answer, given back when it is dropped.
@@ -105,22 +107,42 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn take(door: &'a Door, bytes: u64) -> Option<Place<'a>> {
         let place = Place { door, bytes };
-        let count = door.proposals.fetch_add(1, Ordering::Relaxed) + 1;
-        let total = door.proposal_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let count = door.load.proposals.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = door.load.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (count <= MAX_PROPOSALS && total <= MAX_PROPOSAL_BYTES).then_some(place)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.door.proposals.fetch_sub(1, Ordering::Relaxed);
-        self.door.proposal_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.door.load.proposals.fetch_sub(1, Ordering::Relaxed);
+        self.door.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl Handle {
     pub fn new(door: Arc<Door>, post: Arc<Post>) -> Handle {
         Handle { door, post }
+    }
+
+    /// The post of this net thread.
+    pub fn post(&self) -> &Arc<Post> {
+        &self.post
+    }
+
+    /// Whose member this is.
+    pub fn ids(&self) -> Ids {
+        self.door.ids
+    }
+
+    /// Keys, leases, members and alarms, as far as they are published.
+    pub fn state(&self) -> &Shared {
+        &self.door.state
+    }
+
+    /// How large the store is.
+    pub fn sizes(&self) -> &SharedSizes {
+        &self.door.sizes
     }
 
     /// How far the state machine is.
@@ -130,16 +152,54 @@ impl Handle {
 
     /// The leader's id, 0 if none is known.
     pub fn leader(&self) -> u64 {
-        self.door.leader.load(Ordering::Relaxed)
+        self.door.signals.leader.load(Ordering::Relaxed)
     }
 
     /// An id for a request or a lease.
     pub fn next_id(&self) -> RequestId {
-        self.door.ids.take()
+        self.door.request_ids.take()
+    }
+
+    /// The time that leases go by.
+    pub fn now(&self) -> Millis {
+        Millis(self.door.clock.now().as_millis() as u64)
+    }
+
+    /// The header of an answer that tells `revision`; 0 stands for the newest.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        let revision = if revision == 0 { self.state().keyspace.revision() as i64 } else { revision };
+        ResponseHeader { revision, ..self.header_without_revision() }
+    }
+
+    /// The header of an answer about the cluster.
+    pub fn header_without_revision(&self) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.ids().cluster,
+            member_id: self.ids().member.0,
+            revision: 0,
+            raft_term: self.progress().applied_term().0,
+        }
+    }
+
+    /// Takes back all space that can be taken back. Nothing else waits for it.
+    pub async fn defragment(&self) -> Result<(), CallError> {
+        let (waiter, awaited) = call(&self.post);
+        self.door.outlets.store.push(StoreJob::Defragment(waiter)).map_err(|_| CallError::Stopped)?;
+        awaited.await.ok_or(CallError::Stopped)
     }
 
     /// Puts a request into the log and waits for what comes of it.
     pub async fn propose(&self, caller: &Caller, request: pb::InternalRaftRequest) -> Result<Response, CallError> {
+        let id = self.next_id();
+        self.in_time(self.propose_encoded(id, encode(id, caller, request))).await
+    }
+
+    /// The same for what may take longer than other requests, for as long as the client waits.
+    pub async fn propose_patiently(
+        &self,
+        caller: &Caller,
+        request: pb::InternalRaftRequest,
+    ) -> Result<Response, CallError> {
         let id = self.next_id();
         self.propose_encoded(id, encode(id, caller, request)).await
     }
@@ -147,7 +207,7 @@ impl Handle {
     /// The same with a request that came encoded; `number` is its field in `InternalRaftRequest`.
     pub async fn propose_parsed(&self, caller: &Caller, number: u32, payload: &[u8]) -> Result<Response, CallError> {
         let id = self.next_id();
-        self.propose_encoded(id, encode_parsed(id, caller, number, payload)).await
+        self.in_time(self.propose_encoded(id, encode_parsed(id, caller, number, payload))).await
     }
 
     async fn propose_encoded(&self, id: RequestId, data: Bytes) -> Result<Response, CallError> {
@@ -161,33 +221,32 @@ impl Handle {
         let _place = Place::take(&self.door, data.len() as u64).ok_or(CallError::TooManyRequests)?;
         let (waiter, awaited) = call(&self.post);
         let proposal = Input::Propose(Proposal { id, data, waiter });
-        self.door.inputs.push(proposal).map_err(|_| CallError::Stopped)?;
-        match self.in_time(awaited).await? {
-            Ok(outcome) => Ok(outcome?),
-            Err(Refused::Dropped) => Err(CallError::ProposalDropped),
-            Err(Refused::Stopping) => Err(CallError::Stopped),
+        self.door.outlets.member.push(proposal).map_err(|_| CallError::Stopped)?;
+        match awaited.await {
+            Some(Ok(outcome)) => Ok(outcome?),
+            Some(Err(Refused::Dropped)) => Err(CallError::ProposalDropped),
+            Some(Err(Refused::Stopping)) | None => Err(CallError::Stopped),
         }
     }
 
     /// Waits until everything that was committed before this call can be read.
     pub async fn confirm_read(&self) -> Result<(), CallError> {
         let (waiter, awaited) = call(&self.post);
-        self.door.inputs.push(Input::Read(waiter)).map_err(|_| CallError::Stopped)?;
-        match self.in_time(awaited).await? {
-            Ok(()) => Ok(()),
-            Err(ReadFailed::LeaderChanged) => Err(CallError::LeaderChanged),
-            Err(ReadFailed::Stopping) => Err(CallError::Stopped),
-        }
+        self.door.outlets.member.push(Input::Read(waiter)).map_err(|_| CallError::Stopped)?;
+        let confirmed = async {
+            match awaited.await {
+                Some(Ok(())) => Ok(()),
+                Some(Err(ReadFailed::LeaderChanged)) => Err(CallError::LeaderChanged),
+                Some(Err(ReadFailed::Stopping)) | None => Err(CallError::Stopped),
+            }
+        };
+        self.in_time(confirmed).await
     }
 
-    fn in_time<T>(&self, awaited: Awaited<T>) -> impl Future<Output = Result<T, CallError>> {
-        let limit = self.door.limits.timeout;
-        async move {
-            match tokio::time::timeout(limit, awaited).await {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) => Err(CallError::Stopped),
-                Err(_) => Err(CallError::TimedOut { leader_known: self.leader() != 0 }),
-            }
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        match tokio::time::timeout(self.door.limits.timeout, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(CallError::TimedOut { leader_known: self.leader() != 0 }),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The etcd server: everything between the network and a member.
 
 pub mod config;
+pub mod grpc;
 pub mod handle;
+pub mod loops;
 pub mod post;
 pub mod rpc;
+pub mod version;

@@ -9,6 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -20,9 +21,29 @@ use tokio::sync::Notify;
 pub struct Post {
     wakers: Mutex<Vec<Waker>>,
     arrived: Notify,
+    /// Somebody on this thread follows what is published.
+    follows: AtomicBool,
+    published: Notify,
 }
 
 impl Post {
+    /// Tells the net thread that new revisions can be read, if it follows them.
+    pub fn announce(&self) {
+        if self.follows.load(Ordering::SeqCst) {
+            self.published.notify_one();
+        }
+    }
+
+    /// From now on, or no more, this thread wants to be told what is published.
+    pub fn follow(&self, follows: bool) {
+        self.follows.store(follows, Ordering::SeqCst);
+    }
+
+    /// Waits until something has been published since the last call.
+    pub async fn published(&self) {
+        self.published.notified().await;
+    }
+
     /// Wakes the net thread if anything is in its post.
     pub fn flush(&self) {
         if !lock(&self.wakers).is_empty() {

@@ -31,6 +31,7 @@ pub use listener::{Accepted, Acceptor, Socket, lane, serve_accepted};
 pub use meter::Shape;
 pub use outlet::Gone;
 pub use reply::{Body, IntoReply, Reply};
-pub use router::{Decode, Replies, Requests, Router, Sending};
+pub use request::{Raw, Request};
+pub use router::{Replies, Requests, Router, Sending};
 pub use status::{Code, Status};
 pub use transport::ByteCounters;

@@ -147,6 +147,24 @@ impl Body {
         self.put_slice(encoded);
     }
 
+    /// Takes over a whole message that is already encoded.
+    pub fn put_whole(&mut self, encoded: BytesMut) {
+        self.end_piece();
+        self.bytes += encoded.len();
+        self.tail = encoded;
+    }
+
+    /// The message of which this one is a field.
+    pub fn nested(mut self, tag: u32) -> Self {
+        self.end_piece();
+        let mut outer = Body::default();
+        outer.put_key(tag, self.bytes);
+        outer.end_piece();
+        outer.bytes += self.bytes;
+        outer.full.append(&mut self.full);
+        outer
+    }
+
     fn put_key(&mut self, tag: u32, length: usize) {
         let before = self.tail.len();
         prost::encoding::encode_key(tag, prost::encoding::WireType::LengthDelimited, &mut self.tail);

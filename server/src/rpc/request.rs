@@ -10,11 +10,49 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use ferrite_proto::wire::{self, Malformed, Shape};
 use flate2::read::GzDecoder;
 use h2::RecvStream;
+use prost::{Message, Name};
 
 use super::reply::PREFIX_BYTES;
 use super::status::{Code, Status};
+
+/// What a handler may ask for. Decoding needs a bounded stack, whatever the client sends.
+pub trait Request: Sized + 'static {
+    /// What decoding has to know, looked up once.
+    type Shape: Copy + 'static;
+
+    fn shape() -> Self::Shape;
+
+    fn read(message: Bytes, shape: Self::Shape) -> Result<Self, Malformed>;
+}
+
+impl<M: Message + Default + Name + 'static> Request for M {
+    type Shape = &'static Shape;
+
+    fn shape() -> &'static Shape {
+        wire::shape_of::<M>()
+    }
+
+    fn read(message: Bytes, shape: &'static Shape) -> Result<M, Malformed> {
+        wire::decode(shape, message)
+    }
+}
+
+/// A message as it came, for a handler that reads it by itself.
+#[derive(Clone, Debug)]
+pub struct Raw(pub Bytes);
+
+impl Request for Raw {
+    type Shape = ();
+
+    fn shape() {}
+
+    fn read(message: Bytes, (): ()) -> Result<Raw, Malformed> {
+        Ok(Raw(message))
+    }
+}
 
 /// Bytes of incomplete messages that a net thread holds. Full: the call whose message would grow is refused.
 const PARTIAL_BYTES: usize = 256 << 20;

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use ferrite_observe::metrics::Registry;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
@@ -27,7 +26,7 @@ use super::caller::Caller;
 use super::meter::{LazyMeter, Meter, Shape, split_path};
 use super::outlet::{Gone, Outgoing, Outlet, send_or_give_up};
 use super::reply::IntoReply;
-use super::request::Messages;
+use super::request::{Messages, Request};
 use super::status::{Code, Status};
 
 /// A call that has arrived and whose method is known.
@@ -55,9 +54,6 @@ impl Drop for Ticket {
     }
 }
 
-/// Reads a request, or says what is wrong with it. Never deeper into the stack than a message may drive it.
-pub type Decode<Q> = fn(Bytes) -> Result<Q, String>;
-
 pub(super) trait Method {
     /// Starts the task that carries the call through.
     fn start(self: Rc<Self>, call: Call);
@@ -82,34 +78,34 @@ impl Router {
     }
 
     /// One request, one reply.
-    pub fn unary<Q, R, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
+    pub fn unary<Q, R, F>(&mut self, path: &'static str, handler: F)
     where
-        Q: 'static,
+        Q: Request,
         R: IntoReply + 'static,
         F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
     {
         let meter = self.meter(path, Shape::Unary);
-        self.add(path, Rc::new(Unary { decode, handler, meter, replies: PhantomData }));
+        self.add(path, Rc::new(Unary { handler, meter, shape: Q::shape(), types: PhantomData }));
     }
 
     /// One request, any number of replies.
-    pub fn server_stream<Q, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
+    pub fn server_stream<Q, F>(&mut self, path: &'static str, handler: F)
     where
-        Q: 'static,
+        Q: Request,
         F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
     {
         let meter = self.meter(path, Shape::ServerStream);
-        self.add(path, Rc::new(ServerStream { decode, handler, meter }));
+        self.add(path, Rc::new(ServerStream { handler, meter, shape: Q::shape(), types: PhantomData }));
     }
 
     /// Any number of requests and replies, in any order.
-    pub fn bidi_stream<Q, F>(&mut self, path: &'static str, decode: Decode<Q>, handler: F)
+    pub fn bidi_stream<Q, F>(&mut self, path: &'static str, handler: F)
     where
-        Q: 'static,
+        Q: Request,
         F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
     {
         let meter = self.meter(path, Shape::BidiStream);
-        self.add(path, Rc::new(BidiStream { decode, handler, meter }));
+        self.add(path, Rc::new(BidiStream { handler, meter, shape: Q::shape(), types: PhantomData }));
     }
 
     fn meter(&self, path: &'static str, shape: Shape) -> LazyMeter {
@@ -140,27 +136,29 @@ impl Router {
     }
 }
 
-/// A method of one shape: how its requests are decoded, and who handles them.
-struct Unary<Q, R, F> {
-    decode: Decode<Q>,
+/// A method of one shape.
+struct Unary<F, Q: Request, R> {
     handler: F,
     meter: LazyMeter,
-    replies: PhantomData<fn() -> R>,
+    shape: Q::Shape,
+    types: PhantomData<fn() -> R>,
 }
-struct ServerStream<Q, F> {
-    decode: Decode<Q>,
+struct ServerStream<F, Q: Request> {
     handler: F,
     meter: LazyMeter,
+    shape: Q::Shape,
+    types: PhantomData<fn() -> Q>,
 }
-struct BidiStream<Q, F> {
-    decode: Decode<Q>,
+struct BidiStream<F, Q: Request> {
     handler: F,
     meter: LazyMeter,
+    shape: Q::Shape,
+    types: PhantomData<fn() -> Q>,
 }
 
-impl<Q, R, F> Method for Unary<Q, R, F>
+impl<Q, R, F> Method for Unary<F, Q, R>
 where
-    Q: 'static,
+    Q: Request,
     R: IntoReply + 'static,
     F: AsyncFn(Q, Caller) -> Result<R, Status> + 'static,
 {
@@ -172,7 +170,7 @@ where
             let deadline = caller.deadline;
             let answer = {
                 let answer = async {
-                    let request = only_message(&mut messages, self.decode, meter).await?;
+                    let request = only_message(&mut messages, meter, self.shape).await?;
                     (self.handler)(request, caller).await
                 };
                 until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
@@ -191,9 +189,9 @@ where
     }
 }
 
-impl<Q, F> Method for ServerStream<Q, F>
+impl<Q, F> Method for ServerStream<F, Q>
 where
-    Q: 'static,
+    Q: Request,
     F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
 {
     fn start(self: Rc<Self>, call: Call) {
@@ -205,7 +203,7 @@ where
             let deadline = caller.deadline;
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = async {
-                let request = only_message(&mut messages, self.decode, meter).await?;
+                let request = only_message(&mut messages, meter, self.shape).await?;
                 (self.handler)(request, replies, caller).await
             };
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
@@ -215,9 +213,9 @@ where
     }
 }
 
-impl<Q, F> Method for BidiStream<Q, F>
+impl<Q, F> Method for BidiStream<F, Q>
 where
-    Q: 'static,
+    Q: Request,
     F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
 {
     fn start(self: Rc<Self>, call: Call) {
@@ -227,7 +225,7 @@ where
             meter.started.increment();
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
-            let requests = Requests { messages, decode: self.decode, meter: meter.clone() };
+            let requests = Requests { messages, meter: meter.clone(), shape: self.shape };
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = (self.handler)(requests, replies, caller);
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
@@ -238,19 +236,19 @@ where
 }
 
 /// What the client sends on a stream.
-pub struct Requests<Q> {
+pub struct Requests<Q: Request> {
     messages: Messages,
-    decode: Decode<Q>,
     meter: Rc<Meter>,
+    shape: Q::Shape,
 }
 
-impl<Q> fmt::Debug for Requests<Q> {
+impl<Q: Request> fmt::Debug for Requests<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requests").finish_non_exhaustive()
     }
 }
 
-impl<Q> Requests<Q> {
+impl<Q: Request> Requests<Q> {
     /// The next request; `None` when the client will send no more. Nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Option<Q>, Status> {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -259,7 +257,7 @@ impl<Q> Requests<Q> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {
         let Some(message) = std::task::ready!(self.messages.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
         self.meter.received.increment();
-        let request = (self.decode)(message).map_err(|error| {
+        let request = Q::read(message, self.shape).map_err(|error| {
             let text = format!("grpc: failed to unmarshal the received message: {error}");
             Status::new(Code::Internal, text)
         });
@@ -335,12 +333,13 @@ impl From<Gone> for Status {
     }
 }
 
-async fn only_message<Q>(messages: &mut Messages, decode: Decode<Q>, meter: &Meter) -> Result<Q, Status> {
+async fn only_message<Q: Request>(messages: &mut Messages, meter: &Meter, shape: Q::Shape) -> Result<Q, Status> {
     let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };
     meter.received.increment();
-    decode(message).map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
+    Q::read(message, shape)
+        .map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
 }
 
 /// Runs a handler until it is done, the client is gone or the deadline has passed.

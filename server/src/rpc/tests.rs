@@ -38,10 +38,6 @@ struct Server {
     waiting: Rc<Cell<i32>>,
 }
 
-fn decode<Q: Message + Default>(bytes: Bytes) -> Result<Q, String> {
-    Q::decode(bytes).map_err(|error| error.to_string())
-}
-
 struct Waits(Rc<Cell<i32>>);
 
 impl Drop for Waits {
@@ -56,7 +52,7 @@ fn server(settings: Settings) -> Server {
     let registry = Arc::new(Registry::new());
     let mut router = Router::new(registry.clone());
     let waiting = Rc::new(Cell::new(0));
-    router.unary(PUT, decode, async |put: PutRequest, caller: Caller| {
+    router.unary(PUT, async |put: PutRequest, caller: Caller| {
         match &*put.key {
             b"fail" => return Err(Status::new(Code::NotFound, "etcdserver: 100% gone\n")),
             b"token" => assert_eq!(caller.metadata.get("token"), Some(&b"secret"[..])),
@@ -65,7 +61,7 @@ fn server(settings: Settings) -> Server {
         let header = ResponseHeader { revision: put.value.len() as i64, ..Default::default() };
         Ok(PutResponse { header: Some(header), ..Default::default() })
     });
-    router.unary(RANGE, decode, async |range: RangeRequest, _: Caller| {
+    router.unary(RANGE, async |range: RangeRequest, _: Caller| {
         let mut body = Body::with_capacity(0);
         for _ in 0..range.limit {
             let pair = KeyValue { value: vec![7; 1000].into(), ..Default::default() };
@@ -73,14 +69,14 @@ fn server(settings: Settings) -> Server {
         }
         Ok(body)
     });
-    router.bidi_stream(WATCH, decode, async |mut requests: Requests<PutRequest>, mut replies: Replies, _: Caller| {
+    router.bidi_stream(WATCH, async |mut requests: Requests<PutRequest>, mut replies: Replies, _: Caller| {
         while let Some(request) = requests.next().await? {
             replies.send(request).await?;
         }
         Ok(())
     });
     let counted = waiting.clone();
-    router.unary(LOCK, decode, async move |_: PutRequest, _: Caller| {
+    router.unary(LOCK, async move |_: PutRequest, _: Caller| {
         counted.set(counted.get() + 1);
         let _waits = Waits(counted.clone());
         std::future::pending::<Result<PutResponse, Status>>().await

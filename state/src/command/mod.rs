@@ -13,7 +13,7 @@ mod txn;
 
 pub use conf_change::{ConfChange, MemberChange};
 pub use encode::{encode, encode_parsed};
-pub use txn::{Level, LevelId, Op, Txn, TxnShape};
+pub use txn::{Level, LevelId, Op, Txn, TxnShape, put_cost};
 
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;

@@ -12,6 +12,11 @@ pub struct LevelId(u32);
 impl LevelId {
     /// The transaction itself.
     pub const OUTERMOST: LevelId = LevelId(0);
+
+    /// Its place among the levels.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// A transaction and all that are nested in it.

@@ -269,6 +269,16 @@ impl<V: Vfs> Store<V> {
         self.last.index
     }
 
+    /// The term of the last entry that is in the files.
+    pub fn term(&self) -> Term {
+        self.last.term
+    }
+
+    /// All rows after the last entry that is in the files, by table and key.
+    pub fn rows(&self) -> Vec<(Table, Bytes, Bytes)> {
+        self.rows.list()
+    }
+
     /// Whose store this is.
     pub fn identity(&self) -> Identity {
         self.manifest.identity

@@ -38,7 +38,7 @@ pub use error::WalError;
 pub use log::{Options, Space, Wal};
 pub use open::exists;
 pub use payload::Metadata;
-pub use read::{Replay, replay, valid_snapshots};
+pub use read::{Replay, Survey, replay, survey, valid_snapshots};
 pub use replay::Start;
 
 #[cfg(test)]

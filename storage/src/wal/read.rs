@@ -194,15 +194,29 @@ pub fn replay<V: Vfs>(vfs: &V, dir: &Path, start: Start) -> Result<Replay, WalEr
     read(vfs, dir, chosen, Keep::Behind(start), Mode::Read)?.replay(dir, start, Index(0))
 }
 
-/// The snapshots that a member may start from: those that the log has a record of, and that are committed. In the
-/// order of their records; the first is that of the empty log if its record is still there.
-pub fn valid_snapshots<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SnapshotMeta>, WalError> {
+/// What a member has to know of its log before it opens its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// As given to [`create`](super::Wal::create).
+    pub metadata: Bytes,
+    /// The snapshots that it may start from: those that the log has a record of, and that are committed. In the order of
+    /// their records; the first is that of the empty log if its record is still there.
+    pub snapshots: Vec<SnapshotMeta>,
+}
+
+/// Looks through a log without touching it.
+pub fn survey<V: Vfs>(vfs: &V, dir: &Path) -> Result<Survey, WalError> {
     let names = segment::list(vfs, dir)?;
     if names.is_empty() {
         return Err(WalError::NotFound { dir: dir.to_path_buf() });
     }
     let reading = read(vfs, dir, segment::behind_gap(&names), Keep::Nothing, Mode::Read)?;
-    let Contents { mut snapshots, hard_state, .. } = reading.contents;
+    let Contents { mut snapshots, hard_state, metadata, .. } = reading.contents;
     snapshots.retain(|meta| meta.index <= hard_state.commit);
-    Ok(snapshots)
+    Ok(Survey { metadata: metadata.unwrap_or_default(), snapshots })
+}
+
+/// The snapshots that a member may start from.
+pub fn valid_snapshots<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SnapshotMeta>, WalError> {
+    survey(vfs, dir).map(|survey| survey.snapshots)
 }

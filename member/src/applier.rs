@@ -1,0 +1,206 @@
+//! The owner of the state: applies what is committed, in order, and says what came of it.
+//!
+//!   entries ──▶ parse ▸ apply ▸ window ──▶ publish ──▶ progress ──▶ answers
+//!                                            └──▶ watchers, store keeper are woken by the caller
+//!   stored  ──▶ trim what a compaction left, a step at a time
+//!
+//! A revision is published when it can be read, an outcome is answered after that: a client that reads on its answer
+//! sees its own write. Entries that the store already holds are not given to the state again: Raft starts behind them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ferrite_raft::{ChangeKind, ConfChangeV2, Entry, Index, MemberChange, NodeId};
+use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange as StateChange, Proposal};
+use ferrite_state::{Halt, State, Want};
+use ferrite_state::{Outcome, RequestId, Response};
+use ferrite_storage::{Revision, WindowWriter};
+
+use crate::member::{Apply, ConfChanged, Waiter, Waits};
+use crate::progress::Progress;
+
+/// Keys that one step of trimming looks at.
+const TRIM_KEYS: usize = 1000;
+/// Entries between two looks for waiters that have given up: their entries may never come.
+const SWEEP_ENTRIES: usize = 100_000;
+
+/// Work for the applier.
+#[derive(Debug)]
+pub enum ApplyJob<P> {
+    Apply(Apply<P>),
+    /// The store's files hold everything up to this entry.
+    Stored(Index),
+    /// Nothing more will come.
+    Close,
+}
+
+/// What has been done.
+#[derive(Debug)]
+pub struct ApplyDone<P> {
+    pub answers: Vec<(P, Outcome)>,
+    pub duties_done: Vec<RequestId>,
+    pub conf_changes: Vec<ConfChanged>,
+    /// Revisions that the store is to forget.
+    pub dead: Vec<Revision>,
+    /// Something was applied: the store and the watchers have work.
+    pub has_applied: bool,
+    /// The member wants to know that something was applied.
+    pub wakes_member: bool,
+    /// There is more to trim: step again when nothing else waits.
+    pub has_more: bool,
+    /// Trimming waits for the store: ask it to flush.
+    pub waits_for_store: bool,
+    /// What the window takes up in memory.
+    pub window_bytes: u64,
+    pub is_closed: bool,
+}
+
+/// Applying cannot go on: the member stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplierError {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Halt(#[from] Halt),
+    #[error("the store has gone")]
+    StoreGone,
+}
+
+/// The owner of the state.
+#[derive(Debug)]
+pub struct Applier<P> {
+    state: State,
+    window: WindowWriter,
+    progress: Arc<Progress>,
+    pending: Pending<P>,
+    stored: Index,
+}
+
+/// Those who wait for an entry that has been proposed here.
+#[derive(Debug)]
+struct Pending<P> {
+    waiters: HashMap<RequestId, Waits<P>>,
+    entries_since_sweep: usize,
+    /// Those whose compaction is applied, and who want it trimmed before they are answered.
+    physical: Vec<(u64, P, Outcome)>,
+}
+
+impl<P: Waiter> Applier<P> {
+    /// `stored` is the last entry that is in the store. `dead` is what loading the state left for the store to forget.
+    pub fn new(state: State, window: WindowWriter, progress: Arc<Progress>, stored: Index) -> Applier<P> {
+        let pending = Pending { waiters: HashMap::new(), entries_since_sweep: 0, physical: Vec::new() };
+        Applier { state, window, progress, pending, stored }
+    }
+
+    /// Does all that waits, and a step of trimming.
+    pub fn step(&mut self, jobs: &mut Vec<ApplyJob<P>>) -> Result<ApplyDone<P>, ApplierError> {
+        let mut done = ApplyDone {
+            answers: Vec::new(),
+            duties_done: Vec::new(),
+            conf_changes: Vec::new(),
+            dead: Vec::new(),
+            has_applied: false,
+            wakes_member: false,
+            has_more: false,
+            waits_for_store: false,
+            window_bytes: 0,
+            is_closed: false,
+        };
+        let mut last = None;
+        for job in jobs.drain(..) {
+            match job {
+                ApplyJob::Apply(apply) => {
+                    self.pending.waiters.extend(apply.waiters);
+                    for entry in &apply.entries {
+                        self.apply(entry, &mut done)?;
+                    }
+                    last = apply.entries.last().map(|entry| (entry.index, entry.term)).or(last);
+                }
+                ApplyJob::Stored(index) => self.stored = index,
+                ApplyJob::Close => done.is_closed = true,
+            }
+        }
+        if let Some((index, term)) = last {
+            self.publish();
+            done.has_applied = true;
+            done.wakes_member = self.progress.set_applied(index, term);
+            self.pending.sweep();
+        }
+        self.trim(&mut done);
+        done.window_bytes = self.window.bytes();
+        Ok(done)
+    }
+
+    fn apply(&mut self, entry: &Entry, done: &mut ApplyDone<P>) -> Result<(), ApplierError> {
+        let Proposal { id, command, .. } = Proposal::parse(entry)?;
+        let waiter = self.pending.waiters.remove(&id);
+        let want = match waiter {
+            Some(Waits::Client(_)) => Want::Answer,
+            Some(Waits::Duty) | None => Want::Effect,
+        };
+        let applied = self.state.apply(entry.index, entry.term, &command, want)?;
+        if !self.window.has_room() {
+            // Those who read must see what the store is given: publishing makes the window's front movable.
+            self.publish();
+            if !self.window.wait_for_room() {
+                return Err(ApplierError::StoreGone);
+            }
+        }
+        self.window.append(applied.effect);
+        self.pending.entries_since_sweep += 1;
+        done.conf_changes.extend(applied.conf_change.map(|changed| ConfChanged { change: for_raft(changed.change) }));
+        match waiter {
+            Some(Waits::Client(waiter)) => match (&command, &applied.outcome) {
+                (Command::Compaction(request), Ok(Response::Compaction(answer))) if request.physical => {
+                    self.pending.physical.push((answer.compacted, waiter, applied.outcome));
+                }
+                _ => done.answers.push((waiter, applied.outcome)),
+            },
+            Some(Waits::Duty) => done.duties_done.push(id),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.window.publish();
+        self.state.publish();
+    }
+
+    fn trim(&mut self, done: &mut ApplyDone<P>) {
+        match self.state.next_trim() {
+            Some(index) if index <= self.stored => {
+                let trimmed = self.state.trim_step(TRIM_KEYS);
+                done.dead = trimmed.dead;
+                done.has_more = trimmed.more;
+            }
+            waits => done.waits_for_store = waits.is_some(),
+        }
+        let finished = self.state.finished_compaction();
+        let physical = self.pending.physical.extract_if(.., |(compacted, ..)| *compacted as i64 <= finished);
+        done.answers.extend(physical.map(|(_, waiter, outcome)| (waiter, outcome)));
+    }
+}
+
+impl<P: Waiter> Pending<P> {
+    fn sweep(&mut self) {
+        if self.entries_since_sweep >= SWEEP_ENTRIES {
+            self.entries_since_sweep = 0;
+            self.waiters.retain(|_, waits| !matches!(waits, Waits::Client(waiter) if waiter.gone()));
+        }
+    }
+}
+
+/// What a change of members is to Raft. One that was refused names node 0: Raft learns that the change is over.
+fn for_raft(change: Option<ConfChange>) -> ConfChangeV2 {
+    let (kind, node) = match change {
+        None => (ChangeKind::AddNode, NodeId(0)),
+        Some(ConfChange { node, change }) => match change {
+            StateChange::Add { as_voter: true, .. } | StateChange::Promote => (ChangeKind::AddNode, node),
+            StateChange::Add { as_voter: false, .. } => (ChangeKind::AddLearnerNode, node),
+            StateChange::Remove => (ChangeKind::RemoveNode, node),
+            StateChange::Update { .. } => (ChangeKind::UpdateNode, node),
+        },
+    };
+    ConfChangeV2 { changes: vec![MemberChange { kind, node }], ..ConfChangeV2::default() }
+}

@@ -1,0 +1,275 @@
+//! From a data directory to a member that can take its first turn.
+//!
+//!   no log   ──▶ ids from the initial cluster ──▶ store, then log with one entry a member ─┐
+//!   a log    ──▶ its last snapshot record ──▶ store, whole up to it ──▶ log behind it ────┴─▶ state, Raft
+//!
+//! The store is made before the log, and a log is in place only when it is complete: so a log without a store has lost
+//! it, and a store without a log is either empty, from a start that did not come far, or has lost its log.
+
+use std::path::{Path, PathBuf};
+
+use ferrite_raft::{
+    BoxedLogger, Config, Entry, EntryKind, HardState, Index, MemoryLog, NewError, NodeId, RawNode, Snapshot,
+    SnapshotMeta, Term,
+};
+use ferrite_state::cluster::{self, Member};
+use ferrite_state::command::{ConfChange, MemberChange};
+use ferrite_state::{LoadError, RequestId, Settings, State};
+use ferrite_storage::snap::{SnapError, SnapshotFiles};
+use ferrite_storage::store::{Identity, Store, StoreError};
+use ferrite_storage::vfs::{self, Vfs};
+use ferrite_storage::{Revision, WindowWriter, store, wal};
+
+/// Where a member keeps its files.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    pub log: PathBuf,
+    pub snapshots: PathBuf,
+    pub store: PathBuf,
+}
+
+impl Directories {
+    /// The directories below `data_dir`, the log elsewhere if asked (`--wal-dir`).
+    pub fn new(data_dir: &Path, log_dir: Option<&Path>) -> Directories {
+        let member = data_dir.join("member");
+        Directories {
+            log: log_dir.map_or_else(|| member.join("wal"), Path::to_path_buf),
+            snapshots: member.join("snap"),
+            store: member.join("store"),
+        }
+    }
+}
+
+/// A cluster that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct NewCluster {
+    /// Name and peer URLs of each member.
+    pub members: Vec<(String, Vec<String>)>,
+    /// Which of them this one is.
+    pub own_name: String,
+    pub token: String,
+}
+
+/// How Raft keeps time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub election_ticks: u32,
+    pub pre_vote: bool,
+}
+
+/// Whose member this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub member: NodeId,
+    pub cluster: u64,
+}
+
+/// A member, all its parts ready.
+#[derive(Debug)]
+pub struct Parts<V: Vfs> {
+    pub ids: Ids,
+    pub raft: RawNode<MemoryLog>,
+    pub log: wal::Wal<V>,
+    pub snapshots: SnapshotFiles<V>,
+    pub store: Store<V>,
+    pub state: State,
+    /// Revisions that are in the store although nobody can see them.
+    pub dead: Vec<Revision>,
+    pub window: WindowWriter,
+    /// The last entry that is in the store, and its term.
+    pub applied: (Index, Term),
+    /// Where the last snapshot record stands.
+    pub checkpoint: Index,
+    /// Whether a log was there.
+    pub is_restart: bool,
+    pub warnings: Vec<String>,
+}
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("couldn't find local name {own_name:?} in the initial cluster configuration")]
+    NotInCluster { own_name: String },
+    #[error("member exists with identical ID {0:x}")]
+    SameId(u64),
+    #[error(
+        "{}: the log records a snapshot at index {index}, but there is no store in {}: \
+         put the store back, or remove the member from its cluster and add it again with an empty data directory",
+        log.display(), store.display()
+    )]
+    StoreMissing { log: PathBuf, store: PathBuf, index: Index },
+    #[error(
+        "{}: there is a store that holds entries, but no log in {}: \
+         put the log back, or remove the member from its cluster and add it again with an empty data directory",
+        store.display(), log.display()
+    )]
+    LogMissing { log: PathBuf, store: PathBuf },
+    #[error(
+        "{}: this data directory was written by etcd; taking it over is not built yet: start with an empty one",
+        file.display()
+    )]
+    WrittenByEtcd { file: PathBuf },
+    #[error("{}: the log's metadata names no member and no cluster: this is not a log of etcd", log.display())]
+    NoIdentity { log: PathBuf },
+    #[error(transparent)]
+    Io(#[from] vfs::Error),
+    #[error(transparent)]
+    Log(#[from] wal::WalError),
+    #[error(transparent)]
+    Snapshots(#[from] SnapError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    State(#[from] LoadError),
+    #[error(transparent)]
+    Raft(#[from] NewError),
+}
+
+impl StartError {
+    /// Another process holds the directory: it may be on its way out.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, StartError::Store(StoreError::Locked { .. }) | StartError::Log(wal::WalError::Locked { .. }))
+    }
+}
+
+/// The sizes of files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileOptions {
+    pub log: wal::Options,
+    pub store: store::Options,
+}
+
+/// Opens a member, or makes a new one.
+pub fn open<V: Vfs>(
+    vfs: &V,
+    directories: &Directories,
+    new_cluster: &NewCluster,
+    timing: Timing,
+    settings: Settings,
+    files: FileOptions,
+    logger: BoxedLogger,
+) -> Result<Parts<V>, StartError> {
+    vfs.create_dir_all(&directories.snapshots)?;
+    let is_restart = wal::exists(vfs, &directories.log)?;
+    let found = match is_restart {
+        true => find(vfs, directories, files)?,
+        false => found(vfs, directories, new_cluster, files)?,
+    };
+    let Found { ids, start, log, replay, store, opened } = found;
+    let (applied, term) = (opened.applied, opened.term);
+    let warnings = [&opened.warnings[..], &replay.warnings[..]].concat();
+    let (state, dead) = State::load(opened.rows, opened.revisions, settings)?;
+    let conf = state.tables().cluster.conf_state().clone();
+    let snapshot = Snapshot { meta: SnapshotMeta { conf, ..start.clone() }, ..Snapshot::default() };
+    let mut hard_state = replay.hard_state;
+    hard_state.commit = hard_state.commit.max(applied);
+    let raft_log = MemoryLog::restore(hard_state, snapshot, replay.entries);
+    let config =
+        Config { election_ticks: timing.election_ticks, pre_vote: timing.pre_vote, applied, ..Config::new(ids.member) };
+    Ok(Parts {
+        ids,
+        raft: RawNode::with_logger(config, raft_log, logger)?,
+        log,
+        snapshots: SnapshotFiles::open(vfs.clone(), &directories.snapshots)?,
+        store,
+        state,
+        dead,
+        window: opened.window,
+        applied: (applied, term),
+        checkpoint: start.index,
+        is_restart,
+        warnings,
+    })
+}
+
+/// What is on disk once it has been opened.
+struct Found<V: Vfs> {
+    ids: Ids,
+    start: SnapshotMeta,
+    log: wal::Wal<V>,
+    replay: wal::Replay,
+    store: Store<V>,
+    opened: store::Opened,
+}
+
+/// Opens what an earlier life left.
+fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Result<Found<V>, StartError> {
+    let survey = wal::survey(vfs, &directories.log)?;
+    let no_identity = || StartError::NoIdentity { log: directories.log.clone() };
+    let metadata = wal::Metadata::decode(&survey.metadata).ok_or_else(no_identity)?;
+    let ids = Ids { member: metadata.node_id, cluster: metadata.cluster_id };
+    let start = survey.snapshots.last().cloned().unwrap_or_default();
+    let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
+    let database = directories.snapshots.join("db");
+    let opened = Store::open(vfs.clone(), &directories.store, identity, start.index, files.store);
+    let (store, opened) = match opened {
+        Err(StoreError::Missing { .. }) if vfs.exists(&database)? => {
+            return Err(StartError::WrittenByEtcd { file: database });
+        }
+        Err(StoreError::Missing { dir }) if start.index > Index(0) => {
+            let (log, index) = (directories.log.clone(), start.index);
+            return Err(StartError::StoreMissing { log, store: dir, index });
+        }
+        // The log holds everything from the first entry on.
+        Err(StoreError::Missing { dir }) => Store::create(vfs.clone(), &dir, identity, files.store)?,
+        opened => opened?,
+    };
+    let (log, replay) =
+        wal::Wal::open(vfs.clone(), &directories.log, wal::Start::from(&start), opened.applied, files.log)?;
+    Ok(Found { ids, start, log, replay, store, opened })
+}
+
+/// Makes the files of a member that has never run.
+fn found<V: Vfs>(
+    vfs: &V,
+    directories: &Directories,
+    new_cluster: &NewCluster,
+    files: FileOptions,
+) -> Result<Found<V>, StartError> {
+    let members = members_of(new_cluster)?;
+    let own = members.iter().find(|member| member.name == new_cluster.own_name);
+    let own = own.ok_or_else(|| StartError::NotInCluster { own_name: new_cluster.own_name.clone() })?;
+    let ids = Ids { member: own.id, cluster: cluster::cluster_id(members.iter().map(|member| member.id)) };
+    let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
+    // A store that holds nothing was left by a start that did not come to make the log; it is made anew.
+    let (store, opened) = match Store::create(vfs.clone(), &directories.store, identity, files.store) {
+        Err(StoreError::NoManifest { dir }) => {
+            return Err(StartError::LogMissing { log: directories.log.clone(), store: dir });
+        }
+        created => created?,
+    };
+    let metadata = wal::Metadata { node_id: ids.member, cluster_id: ids.cluster };
+    let mut log = wal::Wal::create(vfs.clone(), &directories.log, metadata.encode(), files.log)?;
+    let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
+    let hard_state = HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) };
+    log.append(Some(&hard_state), &entries)?;
+    log.sync()?;
+    let replay =
+        wal::Replay { metadata: metadata.encode(), hard_state, entries, snapshots: Vec::new(), warnings: Vec::new() };
+    Ok(Found { ids, start: SnapshotMeta::default(), log, replay, store, opened })
+}
+
+/// The members of a new cluster in the order of their ids, as every one of them computes them.
+fn members_of(new_cluster: &NewCluster) -> Result<Vec<Member>, StartError> {
+    let mut members: Vec<Member> = new_cluster
+        .members
+        .iter()
+        .map(|(name, peer_urls)| Member {
+            id: cluster::member_id(peer_urls, &new_cluster.token),
+            peer_urls: peer_urls.clone(),
+            name: name.clone(),
+            ..Member::default()
+        })
+        .collect();
+    members.sort_by_key(|member| member.id);
+    match members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        Some(pair) => Err(StartError::SameId(pair[0].id.0)),
+        None => Ok(members),
+    }
+}
+
+/// Every member of a new cluster begins with the same entries: one that adds each member, in the order of their ids.
+fn first_entry(index: u64, member: Member) -> Entry {
+    let change = ConfChange { node: member.id, change: MemberChange::Add { member, as_voter: true } };
+    Entry { term: Term(1), index: Index(index), kind: EntryKind::ConfChange, data: change.encode(RequestId(0)) }
+}

@@ -1,0 +1,133 @@
+//! The owner of the log files: writes what the member wants saved, all that waited in one write and one sync.
+//!
+//!   Save, Save, … ──▶ append ▸ write ▸ sync ──▶ Saved(last)
+//!   Checkpoint ──▶ .snap file ▸ hard state ▸ snapshot record ▸ sync ▸ release ──▶ Checkpointed
+//!
+//! Any error ends the member: after a failed write or sync nothing is known of what is on disk.
+
+use bytes::Bytes;
+use ferrite_raft::{ConfState, HardState, Index, Snapshot, SnapshotMeta};
+use ferrite_storage::snap::{SnapError, SnapshotFiles};
+use ferrite_storage::vfs::Vfs;
+use ferrite_storage::wal;
+
+use crate::member::{Save, SaveNumber};
+
+/// Work for the log writer.
+#[derive(Debug)]
+pub enum LogJob {
+    Save(Save),
+    /// The store is whole up to `meta.index`: say so in the log, and give up what lies before.
+    Checkpoint(LogCheckpoint),
+    /// The last thing that is written: a commit index, to save the next start some work.
+    Close(Option<HardState>),
+}
+
+/// What a checkpoint writes.
+#[derive(Debug)]
+pub struct LogCheckpoint {
+    /// Commits `meta.index`.
+    pub hard_state: HardState,
+    pub meta: SnapshotMeta,
+    /// The members as etcd before 3.7 reads them from the `.snap` file.
+    pub members: Bytes,
+}
+
+/// What has been done.
+#[derive(Debug, Default)]
+pub struct LogDone {
+    /// All saves up to this one are durable.
+    pub saved: Option<SaveNumber>,
+    pub checkpointed: Option<(Index, ConfState)>,
+    /// There was no room for the next segment.
+    pub is_short_of_space: bool,
+    /// How often the log was synced.
+    pub syncs: u32,
+    pub is_closed: bool,
+}
+
+/// What can go wrong here. The member stops.
+#[derive(Debug, thiserror::Error)]
+pub enum LogWriterError {
+    #[error(transparent)]
+    Wal(#[from] wal::WalError),
+    #[error(transparent)]
+    Snapshots(#[from] SnapError),
+}
+
+/// How many old files are kept (`--max-wals`, `--max-snapshots`; `usize::MAX` keeps all).
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    pub segments: usize,
+    pub snapshots: usize,
+}
+
+/// The owner of the log.
+#[derive(Debug)]
+pub struct LogWriter<V: Vfs> {
+    wal: wal::Wal<V>,
+    snapshots: SnapshotFiles<V>,
+    keep: Keep,
+}
+
+impl<V: Vfs> LogWriter<V> {
+    pub fn new(wal: wal::Wal<V>, snapshots: SnapshotFiles<V>, keep: Keep) -> LogWriter<V> {
+        LogWriter { wal, snapshots, keep }
+    }
+
+    /// Does all that waits.
+    pub fn step(&mut self, jobs: &mut Vec<LogJob>) -> Result<LogDone, LogWriterError> {
+        let mut done = LogDone::default();
+        let mut closed_with = None;
+        let mut checkpoint = None;
+        for job in jobs.drain(..) {
+            match job {
+                LogJob::Save(save) => {
+                    self.wal.append(save.hard_state.as_ref(), &save.entries)?;
+                    done.saved = Some(save.number);
+                }
+                LogJob::Checkpoint(wanted) => checkpoint = Some(wanted),
+                LogJob::Close(hard_state) => closed_with = Some(hard_state),
+            }
+        }
+        if done.saved.is_some() {
+            self.wal.sync()?;
+            done.syncs += 1;
+        }
+        if let Some(wanted) = checkpoint {
+            done.checkpointed = Some(self.checkpoint(wanted)?);
+        }
+        if let Some(hard_state) = closed_with {
+            self.wal.append(hard_state.as_ref(), &[])?;
+            self.wal.sync()?;
+            self.wal.mark()?;
+            done.is_closed = true;
+        }
+        done.is_short_of_space = self.wal.space() == wal::Space::Short;
+        Ok(done)
+    }
+
+    /// Nothing waits: say on disk that all is synced, and try again to take space if there was none.
+    pub fn idle(&mut self) -> Result<LogDone, LogWriterError> {
+        self.wal.mark()?;
+        let is_short_of_space = self.wal.take_space()? == wal::Space::Short;
+        Ok(LogDone { is_short_of_space, ..LogDone::default() })
+    }
+
+    /// Bytes of log that have not been given up.
+    pub fn bytes(&self) -> u64 {
+        self.wal.bytes()
+    }
+
+    fn checkpoint(&mut self, wanted: LogCheckpoint) -> Result<(Index, ConfState), LogWriterError> {
+        let LogCheckpoint { hard_state, meta, members } = wanted;
+        let snapshot = Snapshot { meta, data: members };
+        self.snapshots.save(&snapshot)?;
+        self.wal.append(Some(&hard_state), &[])?;
+        self.wal.save_snapshot(&snapshot.meta)?;
+        self.wal.release(snapshot.meta.index);
+        self.wal.purge(self.keep.segments)?;
+        self.snapshots.purge(self.keep.snapshots)?;
+        Ok((snapshot.meta.index, snapshot.meta.conf))
+    }
+}

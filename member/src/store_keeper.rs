@@ -1,0 +1,137 @@
+//! The owner of the store: moves effects from the window into files, makes them durable when log is to be given up, and
+//! takes back the space of what is dead.
+//!
+//!   window ──▶ frames ── checkpoint: sync ──▶ what the log writer records
+//!                  └──── trimmed ──▶ marked dead ──▶ cleaned, a little after each batch
+
+use ferrite_raft::{HardState, Index, SnapshotMeta};
+use ferrite_state::cluster::{Cluster, RowError};
+use ferrite_storage::Revision;
+use ferrite_storage::store::{Cleaned, Space, Store, StoreError};
+use ferrite_storage::vfs::Vfs;
+
+use crate::log_writer::LogCheckpoint;
+use crate::v2_snapshot;
+
+/// Bytes of one frame, unless a single effect is larger.
+const FRAME_BYTES: u64 = 1 << 20;
+/// Bytes copied by one step of cleaning.
+const CLEAN_BYTES: u64 = 4 << 20;
+
+/// Work for the store keeper.
+#[derive(Debug)]
+pub enum StoreJob<D> {
+    /// There are effects in the window; no hurry.
+    Write,
+    /// Write them now, and say up to where.
+    Flush,
+    /// Make the store whole, so that the log can say so after this hard state.
+    Checkpoint(HardState),
+    /// Nobody can read these revisions any more.
+    Trim(Vec<Revision>),
+    /// Take back all space that can be taken back, and tell this waiter.
+    Defragment(D),
+    /// Write and sync everything: the member ends.
+    Close,
+}
+
+/// What has been done.
+#[derive(Debug)]
+pub struct StoreDone<D> {
+    /// The files hold everything up to here: to be told if somebody asked.
+    pub flushed: Option<Index>,
+    pub checkpoint: Option<LogCheckpoint>,
+    pub defragmented: Vec<D>,
+    pub is_short_of_space: bool,
+    /// There is more to clean: step again when nothing else waits.
+    pub has_more: bool,
+    pub is_closed: bool,
+}
+
+/// What can go wrong here. The member stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreKeeperError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// The owner of the store.
+#[derive(Debug)]
+pub struct StoreKeeper<V: Vfs, D> {
+    store: Store<V>,
+    /// There may be something to clean.
+    has_more: bool,
+    /// Those who are told when there is nothing to clean any more. Bounded by the calls that clients may have open.
+    defragmenting: Vec<D>,
+}
+
+impl<V: Vfs, D> StoreKeeper<V, D> {
+    pub fn new(store: Store<V>) -> StoreKeeper<V, D> {
+        StoreKeeper { store, has_more: true, defragmenting: Vec::new() }
+    }
+
+    /// Does all that waits; with nothing waiting, a step of cleaning.
+    pub fn step(&mut self, jobs: &mut Vec<StoreJob<D>>) -> Result<StoreDone<D>, StoreKeeperError> {
+        let mut done = StoreDone {
+            flushed: None,
+            checkpoint: None,
+            defragmented: Vec::new(),
+            is_short_of_space: false,
+            has_more: false,
+            is_closed: false,
+        };
+        done.is_short_of_space = self.write_all()? == Space::Short;
+        for job in jobs.drain(..) {
+            match job {
+                StoreJob::Write => {}
+                StoreJob::Flush => done.flushed = Some(self.store.applied()),
+                StoreJob::Checkpoint(hard_state) => done.checkpoint = Some(self.checkpoint(hard_state)?),
+                StoreJob::Trim(dead) => {
+                    self.store.trim(&dead);
+                    self.has_more = true;
+                }
+                StoreJob::Defragment(waiter) => {
+                    self.store.defragment()?;
+                    self.has_more = true;
+                    self.defragmenting.push(waiter);
+                }
+                StoreJob::Close => {
+                    self.store.sync()?;
+                    done.is_closed = true;
+                }
+            }
+        }
+        self.store.dump_if_due()?;
+        if self.has_more {
+            self.has_more = self.store.clean(CLEAN_BYTES)? == Cleaned::Step;
+        }
+        if !self.has_more {
+            done.defragmented.append(&mut self.defragmenting);
+        }
+        done.has_more = self.has_more;
+        Ok(done)
+    }
+
+    fn write_all(&mut self) -> Result<Space, StoreError> {
+        loop {
+            let written = self.store.write(FRAME_BYTES)?;
+            if written.effects == 0 {
+                return Ok(written.space);
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, mut hard_state: HardState) -> Result<LogCheckpoint, StoreKeeperError> {
+        let index = self.store.sync()?;
+        let mut cluster = Cluster::new(usize::MAX);
+        for (table, key, value) in self.store.rows() {
+            cluster.load_row(table, &key, &value)?;
+        }
+        // What is in the store was committed, even if the hard state was read before that was known.
+        hard_state.commit = hard_state.commit.max(index);
+        let meta = SnapshotMeta { index, term: self.store.term(), conf: cluster.conf_state().clone() };
+        Ok(LogCheckpoint { hard_state, meta, members: v2_snapshot::render(&cluster, index) })
+    }
+}

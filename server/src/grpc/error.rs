@@ -1,0 +1,120 @@
+//! Codes and texts: the only place where an error of ours becomes a gRPC status. All are etcd's.
+
+use ferrite_state::lease::{LeaseError, NotPrimary};
+use ferrite_state::{ApplyError, ReadError, RevisionError};
+
+use crate::handle::CallError;
+use crate::rpc::{Code, Status};
+
+/// Why a request is refused before anything is asked of the member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    EmptyKey,
+    ValueProvided,
+    LeaseProvided,
+    InvalidSort,
+    TooManyOps,
+    DuplicateKey,
+    UnsetOp,
+    StreamSort,
+    StreamFilter,
+    NoSpace,
+    NoLeader,
+    InvalidClientApiVersion,
+    UnknownHealthService,
+    UnknownAlarmAction,
+}
+
+impl From<RequestError> for Status {
+    fn from(error: RequestError) -> Status {
+        let (code, text) = match error {
+            RequestError::EmptyKey => (Code::InvalidArgument, "etcdserver: key is not provided"),
+            RequestError::ValueProvided => (Code::InvalidArgument, "etcdserver: value is provided"),
+            RequestError::LeaseProvided => (Code::InvalidArgument, "etcdserver: lease is provided"),
+            RequestError::InvalidSort => (Code::InvalidArgument, "etcdserver: invalid sort option"),
+            RequestError::TooManyOps => (Code::InvalidArgument, "etcdserver: too many operations in txn request"),
+            RequestError::DuplicateKey => (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+            RequestError::UnsetOp => (Code::InvalidArgument, "etcdserver: key not found"),
+            RequestError::StreamSort => (Code::Unimplemented, "RangeStream does not support custom sort orders"),
+            RequestError::StreamFilter => (Code::Unimplemented, "RangeStream does not support revision filters"),
+            RequestError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            RequestError::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
+            RequestError::InvalidClientApiVersion => (Code::InvalidArgument, "etcdserver: invalid client api version"),
+            RequestError::UnknownHealthService => (Code::NotFound, "unknown service"),
+            // etcd itself crashes on these.
+            RequestError::UnknownAlarmAction => (Code::InvalidArgument, "etcdserver: unknown alarm action"),
+        };
+        Status::new(code, text)
+    }
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Status {
+        let (code, text) = match error {
+            CallError::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
+            CallError::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
+            CallError::TimedOut { leader_known: true } => (Code::Unavailable, "etcdserver: request timed out"),
+            CallError::TimedOut { leader_known: false } => (Code::DeadlineExceeded, "context deadline exceeded"),
+            CallError::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
+            CallError::ProposalDropped => (Code::Unknown, "raft proposal dropped"),
+            CallError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
+            CallError::Refused(error) => return error.into(),
+        };
+        Status::new(code, text)
+    }
+}
+
+const COMPACTED: (Code, &str) = (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+const FUTURE: (Code, &str) = (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+
+impl From<ApplyError> for Status {
+    fn from(error: ApplyError) -> Status {
+        let (code, text) = match error {
+            ApplyError::KeyNotFound => (Code::InvalidArgument, "etcdserver: key not found"),
+            ApplyError::Lease(LeaseError::NotFound) => (Code::NotFound, "etcdserver: requested lease not found"),
+            ApplyError::Lease(LeaseError::Exists) => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+            ApplyError::Lease(LeaseError::TtlTooLarge) => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            ApplyError::Compacted => COMPACTED,
+            ApplyError::FutureRevision => FUTURE,
+            ApplyError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            ApplyError::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+            ApplyError::MemberRemoved | ApplyError::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+            ApplyError::MemberExists => (Code::FailedPrecondition, "etcdserver: member ID already exist"),
+            ApplyError::PeerUrlExists => (Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+            ApplyError::TooManyLearners => {
+                (Code::FailedPrecondition, "etcdserver: too many learner members in cluster")
+            }
+            ApplyError::MemberNotLearner => (Code::FailedPrecondition, "etcdserver: can only promote a learner member"),
+            ApplyError::AuthNotEnabled => (Code::FailedPrecondition, "etcdserver: authentication is not enabled"),
+            ApplyError::AuthNotBuilt => (Code::Unimplemented, "users and roles are not built yet"),
+        };
+        Status::new(code, text)
+    }
+}
+
+impl From<RevisionError> for Status {
+    fn from(error: RevisionError) -> Status {
+        let (code, text) = match error {
+            RevisionError::Compacted { .. } => COMPACTED,
+            RevisionError::Future { .. } => FUTURE,
+        };
+        Status::new(code, text)
+    }
+}
+
+impl From<ReadError> for Status {
+    fn from(error: ReadError) -> Status {
+        let (code, text) = match error {
+            ReadError::Compacted { .. } => COMPACTED,
+            ReadError::Future { .. } => FUTURE,
+            ReadError::Storage(error) => return Status::new(Code::DataLoss, error.to_string()),
+        };
+        Status::new(code, text)
+    }
+}
+
+impl From<NotPrimary> for Status {
+    fn from(_: NotPrimary) -> Status {
+        Status::new(Code::Unknown, "not a primary lessor")
+    }
+}

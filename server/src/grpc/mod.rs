@@ -1,0 +1,64 @@
+//! The services of etcd's client API, one file each: check the request, find who asks, ask the member, answer.
+//!
+//! A handler is a plain async function from a request to an answer or a status; it knows nothing of HTTP/2. What is not
+//! built yet decodes its request, so that a malformed one is an error, and answers Unimplemented (`absent`).
+
+mod absent;
+mod answer;
+mod check;
+mod cluster;
+mod error;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+
+use std::rc::Rc;
+
+use crate::handle::Handle;
+use crate::rpc::{Caller, Router, Status};
+
+pub use error::RequestError;
+
+/// What is decided by flags.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Operations in a transaction (`--max-txn-ops`).
+    pub max_txn_ops: usize,
+    /// Bytes of a request (`--max-request-bytes`): parts of a stream are made about as long.
+    pub max_request_bytes: usize,
+    /// Bytes that the store may take (`--quota-backend-bytes`): 0 is etcd's default, less than 0 no limit.
+    pub quota_bytes: i64,
+}
+
+/// What the handlers of one net thread share.
+#[derive(Debug)]
+pub struct Services {
+    pub handle: Handle,
+    pub settings: Settings,
+}
+
+/// Puts every method of the API into the router of a net thread.
+pub fn register(router: &mut Router, services: Rc<Services>) {
+    kv::register(router, &services);
+    lease::register(router, &services);
+    cluster::register(router, &services);
+    maintenance::register(router, &services);
+    health::register(router, &services);
+    absent::register(router);
+}
+
+impl Services {
+    /// What is asked of every call before its handler sees it, in etcd's order.
+    fn admit(&self, caller: &Caller) -> Result<(), Status> {
+        if let Some(version) = caller.metadata.get("client-api-version")
+            && std::str::from_utf8(version).is_err()
+        {
+            return Err(RequestError::InvalidClientApiVersion.into());
+        }
+        if caller.metadata.get("hasleader") == Some(b"true") && self.handle.leader() == 0 {
+            return Err(RequestError::NoLeader.into());
+        }
+        Ok(())
+    }
+}
