@@ -18,6 +18,8 @@ use bytes::Bytes;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     hard_state: HardState,
+    /// The members that a node starts with.
+    conf: ConfState,
     snapshot: Snapshot,
     /// The entry before the first: where the log was compacted.
     base: LogPosition,
@@ -45,9 +47,9 @@ impl MemoryLog {
         self.hard_state = hard_state;
     }
 
-    /// Sets who the members are before the first entry says so.
+    /// Sets who the members are at `Config::applied`, where a node starts. Without this they are those of the snapshot.
     pub fn set_conf(&mut self, conf: ConfState) {
-        self.snapshot.meta.conf = conf;
+        self.conf = conf;
     }
 
     /// Appends entries; what they overlap is replaced.
@@ -81,6 +83,7 @@ impl MemoryLog {
             return Err(LogError::SnapshotOutOfDate);
         }
         self.base = LogPosition { term: snapshot.meta.term, index: snapshot.meta.index };
+        self.conf = snapshot.meta.conf.clone();
         self.snapshot = snapshot;
         self.entries.clear();
         self.bytes = 0;
@@ -93,6 +96,7 @@ impl MemoryLog {
             return Err(LogError::SnapshotOutOfDate);
         }
         let term = self.term(index)?;
+        self.conf = conf.clone();
         self.snapshot = Snapshot { meta: SnapshotMeta { index, term, conf }, data };
         Ok(&self.snapshot)
     }
@@ -136,7 +140,7 @@ fn held_bytes(entry: &Entry) -> u64 {
 
 impl LogStore for MemoryLog {
     fn initial_state(&self) -> (HardState, ConfState) {
-        (self.hard_state, self.snapshot.meta.conf.clone())
+        (self.hard_state, self.conf.clone())
     }
 
     fn first_index(&self) -> Index {
@@ -193,6 +197,7 @@ pub(crate) fn take_up_to<'e>(entries: impl ExactSizeIterator<Item = &'e Entry> +
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::NodeId;
 
     fn entry(index: u64, term: u64) -> Entry {
         Entry { index: Index(index), term: Term(term), data: Bytes::from_static(b"12345"), ..Entry::default() }
@@ -250,6 +255,17 @@ mod tests {
         check(&[(5, 6), (6, 6)], &[4, 6, 6]);
         check(&[(4, 7)], &[7]);
         check(&[(2, 2), (3, 3), (4, 4)], &[4]);
+    }
+
+    #[test]
+    fn the_members_at_the_start_need_not_be_those_of_the_snapshot() {
+        let mut log = log(&[4, 5]);
+        let conf = |id| ConfState { voters: vec![NodeId(id)], ..ConfState::default() };
+        log.set_conf(conf(1));
+        assert_eq!(log.initial_state().1, conf(1));
+        assert_eq!(log.snapshot().unwrap().meta.conf, ConfState::default());
+        log.create_snapshot(Index(5), conf(2), Bytes::new()).unwrap();
+        assert_eq!((log.initial_state().1, log.snapshot().unwrap().meta.conf), (conf(2), conf(2)));
     }
 
     #[test]

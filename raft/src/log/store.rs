@@ -7,7 +7,7 @@ use crate::types::{ConfState, Entry, HardState, Index, Snapshot, Term};
 /// The saved log. The owner writes it when it takes a `Ready`; Raft only reads, and only what the owner has reported as
 /// saved or what it started with.
 pub trait LogStore {
-    /// What was saved before the start.
+    /// What was saved before the start, and the members at `Config::applied`: changes behind it are applied again.
     fn initial_state(&self) -> (HardState, ConfState);
 
     /// The first entry that can be read; one behind the last one if there is none.

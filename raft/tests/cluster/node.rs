@@ -59,7 +59,7 @@ impl Node {
             applies: VecDeque::new(),
             state: state_of(&snapshot),
             applied: snapshot.meta.index,
-            conf: Some(snapshot.meta.conf),
+            conf: Some(self.disk.initial_state().1),
         });
     }
 
