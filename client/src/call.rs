@@ -136,7 +136,7 @@ impl Wire {
 
     /// Refuses a request that is too large before it is sent, in gRPC's words.
     fn check_size(&self, request: &impl prost::Message) -> Result<(), Error> {
-        let (size, max) = (request.encoded_len(), self.config.max_send_bytes);
+        let (size, max) = (request.encoded_len(), self.config.max_send());
         if size > max {
             let text = format!("trying to send message larger than max ({size} vs. {max})");
             return Err(Error::Status(Box::new(Status::resource_exhausted(text))));

@@ -81,6 +81,9 @@ impl Client {
 
     /// A client of `endpoint` alone, for calls that are about one member. It presents the same token.
     pub(crate) fn at(&self, endpoint: &str) -> Result<Client, Error> {
+        if self.wire.config.endpoints == [endpoint] {
+            return Ok(self.clone());
+        }
         let mut config = Config { endpoints: vec![endpoint.to_string()], ..self.wire.config.clone() };
         if let Some(token) = self.wire.token.current() {
             config.credentials = None;

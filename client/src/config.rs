@@ -28,10 +28,10 @@ pub struct Config {
     pub dial_timeout: Option<Duration>,
     /// How often to ping an open connection, and how long to wait for the answer.
     pub keep_alive: Option<(Duration, Duration)>,
-    /// The largest request, in bytes.
-    pub max_send_bytes: usize,
-    /// The largest response, in bytes.
-    pub max_receive_bytes: usize,
+    /// The largest request, in bytes; 2 MiB if it is not said.
+    pub max_send_bytes: Option<usize>,
+    /// The largest response, in bytes; 2 GiB if it is not said.
+    pub max_receive_bytes: Option<usize>,
     /// Who to authenticate as.
     pub credentials: Option<Credentials>,
     /// A token to present as it is, instead of authenticating.
@@ -40,7 +40,7 @@ pub struct Config {
     pub max_attempts: u32,
 }
 
-/// Smaller than what a server accepts by default would have to be larger than this.
+/// A little more than servers accept by default.
 const DEFAULT_MAX_SEND_BYTES: usize = 2 << 20;
 
 impl Config {
@@ -50,12 +50,22 @@ impl Config {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             dial_timeout: None,
             keep_alive: None,
-            max_send_bytes: DEFAULT_MAX_SEND_BYTES,
-            max_receive_bytes: i32::MAX as usize,
+            max_send_bytes: None,
+            max_receive_bytes: None,
             credentials: None,
             token: None,
             max_attempts: 100,
         }
+    }
+
+    /// The largest request, in bytes.
+    pub(crate) fn max_send(&self) -> usize {
+        self.max_send_bytes.unwrap_or(DEFAULT_MAX_SEND_BYTES)
+    }
+
+    /// The largest response, in bytes.
+    pub(crate) fn max_receive(&self) -> usize {
+        self.max_receive_bytes.unwrap_or(i32::MAX as usize)
     }
 
     /// Refuses what contradicts itself.
@@ -63,10 +73,11 @@ impl Config {
         if self.endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
-        if self.max_receive_bytes < self.max_send_bytes {
+        if let (Some(receive), Some(send)) = (self.max_receive_bytes, self.max_send_bytes)
+            && receive < send
+        {
             return Err(Error::Config(format!(
-                "gRPC message recv limit ({} bytes) must be greater than send limit ({} bytes)",
-                self.max_receive_bytes, self.max_send_bytes
+                "gRPC message recv limit ({receive} bytes) must be greater than send limit ({send} bytes)"
             )));
         }
         if self.credentials.is_some() && self.token.is_some() {

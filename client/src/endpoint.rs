@@ -44,16 +44,16 @@ impl Endpoint {
             let authority = name.parse().unwrap_or(http::uri::Authority::from_static("localhost"));
             return Ok(Endpoint { address: Address::Unix(path.to_path_buf()), authority });
         }
-        let host_port = match text.split_once("://") {
-            Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
-            None => text,
-        };
-        // An empty address is kept: dialling it fails, and so calls wait until their deadline, as with etcd's client.
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let host_port = rest.split('/').next().unwrap_or_default();
+        // An empty address, or one of an unknown scheme, is dialled as it is. That fails, and so calls wait until
+        // their deadline, as with etcd's client.
+        let address = if scheme == "http" { host_port } else { text };
         let authority = match host_port {
             "" => http::uri::Authority::from_static("localhost"),
             _ => host_port.parse().map_err(|_| invalid())?,
         };
-        Ok(Endpoint { address: Address::Tcp(host_port.to_string()), authority })
+        Ok(Endpoint { address: Address::Tcp(address.to_string()), authority })
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
         //    text                          dialled                          authority
         check("127.0.0.1:2379", tcp("127.0.0.1:2379"), "127.0.0.1:2379");
         check("http://h:1/path", tcp("h:1"), "h:1");
-        check("other://h:1", tcp("h:1"), "h:1");
+        check("other://h:1", tcp("other://h:1"), "h:1");
         check("[::1]:2379", tcp("[::1]:2379"), "[::1]:2379");
         check("unix:a/b.sock", unix("a/b.sock"), "b.sock");
         check("unix://a/b.sock", unix("a/b.sock"), "b.sock");

@@ -18,6 +18,9 @@ pub enum Error {
     /// The server, or the way to it, answered with any other status.
     #[error("rpc error: code = {} desc = {}", code_name(.0.code()), .0.message())]
     Status(Box<Status>),
+    /// The server ended or refused a watch, for this reason.
+    #[error("{0}")]
+    WatchCanceled(String),
     /// The caller's deadline has passed.
     #[error("context deadline exceeded")]
     DeadlineExceeded,
@@ -45,7 +48,7 @@ impl Error {
             Error::Known(known) => known.code(),
             Error::Status(status) => status.code(),
             Error::DeadlineExceeded => Code::DeadlineExceeded,
-            Error::Closed | Error::KeepAliveHalted => Code::Cancelled,
+            Error::WatchCanceled(_) | Error::Closed | Error::KeepAliveHalted => Code::Cancelled,
             Error::NoEndpoints => Code::Unavailable,
             Error::Endpoint(_) | Error::Config(_) => Code::InvalidArgument,
         }
@@ -67,9 +70,16 @@ impl From<Status> for Error {
     fn from(status: Status) -> Error {
         match Known::from_text(status.message()) {
             Some(known) => Error::Known(known),
-            None => Error::Status(Box::new(status)),
+            None => Error::Status(Box::new(too_large(&status).unwrap_or(status))),
         }
     }
+}
+
+/// A response over the limit, as gRPC libraries agree to report it; tonic has words of its own.
+fn too_large(status: &Status) -> Option<Status> {
+    let sizes = status.message().strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, limit) = sizes.strip_suffix(" bytes")?.split_once(" bytes, the limit is: ")?;
+    Some(Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})")))
 }
 
 /// Go's name of a status code.
@@ -110,6 +120,12 @@ mod tests {
             "etcdserver: requested lease not found",
         );
         check(Code::Unknown, "etcdserver: odd", Code::Unknown, "rpc error: code = Unknown desc = etcdserver: odd");
+        let (large, larger) = (
+            "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes",
+            "grpc: received message larger than max (9 vs. 8)",
+        );
+        let printed = format!("rpc error: code = ResourceExhausted desc = {larger}");
+        check(Code::OutOfRange, large, Code::ResourceExhausted, &printed);
         check(Code::Cancelled, "bye", Code::Cancelled, "rpc error: code = Canceled desc = bye");
     }
 

@@ -98,7 +98,7 @@ impl Client {
 
     /// The largest response to accept, in bytes.
     fn max(&self) -> usize {
-        self.wire.config.max_receive_bytes
+        self.wire.config.max_receive()
     }
 }
 

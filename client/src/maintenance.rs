@@ -94,7 +94,7 @@ impl Client {
     /// A member's state, as a database file followed by its SHA-256. A deadline covers all of it.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         crate::call::before(self.scope.deadline, self.wire.authenticate()).await?;
-        let max = self.wire.config.max_receive_bytes;
+        let max = self.wire.config.max_receive();
         // Until its first message the stream is opened as often as it takes; after that a failure is final.
         let open = move |pool: Pool, r| async move {
             let mut client = MaintenanceClient::new(pool).max_decoding_message_size(max);

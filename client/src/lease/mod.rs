@@ -81,7 +81,7 @@ impl Client {
     /// How much time a lease has left, and with `keys`, what is attached to it.
     pub async fn lease_time_to_live(&self, id: i64, keys: bool) -> Result<LeaseTimeToLiveResponse, Error> {
         let request = LeaseTimeToLiveRequest { id, keys };
-        let max = self.wire.config.max_receive_bytes;
+        let max = self.wire.config.max_receive();
         let call =
             move |p, r| async move { LeaseClient::new(p).max_decoding_message_size(max).lease_time_to_live(r).await };
         self.wire.unary(self.scope, Repeat::Freely, request, call).await
@@ -89,7 +89,7 @@ impl Client {
 
     /// All leases.
     pub async fn leases(&self) -> Result<LeaseLeasesResponse, Error> {
-        let max = self.wire.config.max_receive_bytes;
+        let max = self.wire.config.max_receive();
         let call = move |p, r| async move { LeaseClient::new(p).max_decoding_message_size(max).lease_leases(r).await };
         self.wire.unary(self.scope, Repeat::Freely, LeaseLeasesRequest {}, call).await
     }

@@ -115,7 +115,7 @@ impl Session {
         let (wire, scope) = (self.wire.clone(), self.scope);
         let opening = async move {
             tokio::time::sleep(wait).await;
-            let max = wire.config.max_receive_bytes;
+            let max = wire.config.max_receive();
             let open =
                 move |pool, r| async move { WatchClient::new(pool).max_decoding_message_size(max).watch(r).await };
             let messages = wire.stream(scope, ReceiverStream::new(requests), open).await?;

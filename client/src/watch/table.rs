@@ -15,7 +15,6 @@ use ferrite_proto::etcdserverpb::{
 use ferrite_proto::mvccpb::Event;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tonic::Status;
 
 use super::{WatchKey, WatchResponse};
 use crate::error::Error;
@@ -188,7 +187,7 @@ impl Table {
         } else if message.cancel_reason.is_empty() {
             Error::Known(Known::FutureRev)
         } else {
-            Error::from(Status::unknown(message.cancel_reason))
+            Known::from_text(&message.cancel_reason).map_or(Error::WatchCanceled(message.cancel_reason), Error::Known)
         };
         entry.hand_over_last(WatchResponse {
             header: message.header.unwrap_or_default(),

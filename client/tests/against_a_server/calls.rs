@@ -88,10 +88,10 @@ async fn calls_wait_for_a_connection_until_their_deadline() {
 async fn what_contradicts_itself_or_is_too_large_is_refused_here() {
     let error = Client::connect(Config::new([] as [&str; 0])).await.unwrap_err();
     assert_eq!(error.to_string(), "etcdclient: no available endpoints");
-    let config = Config { max_send_bytes: 9, max_receive_bytes: 8, ..Config::new(["h:1"]) };
+    let config = Config { max_send_bytes: Some(9), max_receive_bytes: Some(8), ..Config::new(["h:1"]) };
     let error = Client::connect(config).await.unwrap_err();
     assert_eq!(error.to_string(), "gRPC message recv limit (8 bytes) must be greater than send limit (9 bytes)");
-    let config = Config { max_send_bytes: 9, ..Config::new(["h:1"]) };
+    let config = Config { max_send_bytes: Some(9), ..Config::new(["h:1"]) };
     let error = Client::connect(config).await.unwrap().put(Put::new("k", "123456789")).await.unwrap_err();
     let text = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (14 vs. 9)";
     assert_eq!(error.to_string(), text);

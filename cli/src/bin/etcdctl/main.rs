@@ -1,1 +1,7 @@
-fn main() {}
+//! `etcdctl`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(ferrite_cli::command::main(&ferrite_cli::etcdctl::ROOT))
+}

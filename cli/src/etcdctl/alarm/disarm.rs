@@ -1,0 +1,20 @@
+//! `alarm disarm`.
+
+use crate::command::{Command, Group, Invocation};
+use crate::etcdctl::{connect, none};
+use crate::exit::Exit;
+use crate::print::Answer;
+
+pub static COMMAND: Command = Command {
+    usage: "disarm",
+    short: "Disarms all alarms",
+    group: Group::Maintenance,
+    run: Some(|call| Box::pin(run(call))),
+    ..Command::NONE
+};
+
+async fn run(mut call: Invocation) -> Result<(), Exit> {
+    none(call.args(), "alarm disarm command accepts no arguments")?;
+    let (client, printer) = connect::timed(&mut call).await?;
+    printer.print(&Answer::Alarm(client.alarm_disarm_all().await?))
+}
