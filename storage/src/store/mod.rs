@@ -135,7 +135,7 @@ struct Position {
 struct Shared {
     files: Arc<ArcSwapOption<Files>>,
     /// The sealed part of `files`.
-    sealed: Arc<[Arc<Segment>]>,
+    sealed: Arc<[(Revision, Arc<Segment>)]>,
     sizes: SharedSizes,
 }
 
@@ -424,8 +424,8 @@ impl<V: Vfs> Store<V> {
 
     /// Lets readers see the sealed segments as they are now.
     fn show_sealed(&mut self) {
-        let sealed = self.segments.sealed.iter().filter(|sealed| !sealed.segment.places.is_empty());
-        self.shared.sealed = sealed.map(|sealed| sealed.segment.clone()).collect();
+        let segments = self.segments.sealed.iter().map(|sealed| &sealed.segment);
+        self.shared.sealed = segments.filter_map(|segment| Some((segment.last()?, segment.clone()))).collect();
         self.show_tail();
     }
 

@@ -222,6 +222,7 @@ fn read_sealed<V: Vfs>(home: &Home<V>, entry: SealedEntry, reading: &mut Reading
     if reading.last.index != entry.span.last || reading.last.term != entry.span.term {
         return Err(StoreError::damaged(&path, length, "the segment ends with another entry than the MANIFEST says"));
     }
+    data.release();
     let liveness = Liveness::of(&places);
     Ok(Sealed { entry, segment: Arc::new(Segment { name, data, places: places.into() }), liveness })
 }
@@ -284,7 +285,16 @@ fn read_tail<V: Vfs>(
     let mut runs = Runs::default();
     runs.push(places);
     // Even what was read may be in memory only: it is synced before anybody relies on it.
-    Ok(TailSegment { id, file: Arc::new(file), position, reserved, is_synced: false, runs, liveness })
+    Ok(TailSegment {
+        id,
+        file: Arc::new(file),
+        position,
+        reserved,
+        writeback: position,
+        is_synced: false,
+        runs,
+        liveness,
+    })
 }
 
 /// The length without the zeros at the end, in whole pieces.

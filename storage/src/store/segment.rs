@@ -12,6 +12,10 @@ use super::manifest::{Home, SealedEntry, segment_name};
 use super::places::{Place, Runs, Segment, Tail};
 use crate::vfs::{File, Vfs};
 
+/// The kernel is asked to write when so much has been added, so that a sync never finds more.
+const WRITEBACK_BYTES: u64 = 1 << 20;
+const PAGE_BYTES: u64 = 4096;
+
 /// All segments, from oldest to newest.
 #[derive(Debug)]
 pub(super) struct Segments<V: Vfs> {
@@ -71,6 +75,8 @@ pub(super) struct TailSegment<V: Vfs> {
     pub position: u64,
     /// Up to here space has been taken.
     pub reserved: u64,
+    /// Up to here the kernel has been asked to write.
+    pub writeback: u64,
     pub is_synced: bool,
     pub runs: Runs,
     pub liveness: Liveness,
@@ -91,8 +97,13 @@ impl<V: Vfs> TailSegment<V> {
         assert!(frame.len() as u64 <= self.room(), "a frame goes where space has been taken");
         self.is_synced = false;
         self.file.write_at(frame, self.position)?;
-        self.file.start_writeback(self.position, frame.len() as u64);
         self.position += frame.len() as u64;
+        // Not frame by frame: a page that is written out early is written again when the next frame comes.
+        if self.position - self.writeback >= WRITEBACK_BYTES {
+            let end = self.position / PAGE_BYTES * PAGE_BYTES;
+            self.file.start_writeback(self.writeback, end - self.writeback);
+            self.writeback = end;
+        }
         self.liveness.alive_bytes += places.iter().map(Place::footprint).sum::<u64>();
         self.runs.push(places);
         Ok(())
@@ -147,6 +158,7 @@ impl<V: Vfs> Spare<V> {
             file: Arc::new(self.file),
             position: HEADER_BYTES as u64,
             reserved: self.reserved,
+            writeback: 0,
             is_synced: true,
             runs: Runs::default(),
             liveness: Liveness::default(),

@@ -23,6 +23,16 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Lets go of the memory that reading has taken; the bytes stay what they are. To be called when much has been read
+    /// that will not be wanted soon.
+    pub fn release(&self) {
+        if let Source::Mapped(map) = &self.0 {
+            super::sys::release(map);
+        }
+    }
+}
+
 impl Deref for Mapping {
     type Target = [u8];
 

@@ -33,6 +33,15 @@ pub(super) fn start_writeback(file: &File, offset: u64, length: u64) {
     unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
+/// Lets go of the memory pages that a mapping has touched. They come back from the file when they are touched again.
+pub(super) fn release(map: &memmap2::Mmap) {
+    // SAFETY: the mapping is shared and read-only, so its pages hold nothing that the file does not; what reads them
+    // meanwhile or later sees the same bytes.
+    let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    // Only a hint: where it is not possible the memory goes when the kernel wants it.
+    drop(released);
+}
+
 /// Maps a whole file for reading.
 pub(super) fn map(file: &File) -> io::Result<memmap2::Mmap> {
     // SAFETY: the mapping must not change under a reader, and the file must not become shorter. `File::map` is for

@@ -285,6 +285,56 @@ fn a_frame_larger_than_a_segment_gets_one_of_its_own() {
 }
 
 #[test]
+fn readers_find_all_that_is_published_while_it_moves() {
+    let model = Model::new(21, 6000);
+    let disk = disk();
+    let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
+    let dead = model.dead(Index(6000));
+    let records: Vec<_> = model.records(Index(6000)).into_values().filter(|r| !dead.contains(&r.revision)).collect();
+    let every: Vec<_> = model.records(Index(6000)).into_values().collect();
+    let (last, revisions) = (every[every.len() - 1].revision.main, run.opened.revisions.clone());
+    let read = |seed| {
+        let (mut dice, mut found) = (Dice::new(seed), 0u64);
+        let mut published = 0;
+        while published < last {
+            published = revisions.published_main();
+            // The newest, which is moving from the window to a file; any that stays alive; and what follows on it.
+            let newest = every.partition_point(|record| record.revision.main <= published).checked_sub(1);
+            let any = records.partition_point(|record| record.revision.main <= published);
+            let newest = newest.map(|at| every[at.saturating_sub(dice.below(30) as usize)]);
+            let any = (any > 0).then(|| records[dice.below(any as u64) as usize]);
+            for (record, stays) in newest.map(|record| (record, false)).into_iter().chain(any.map(|r| (r, true))) {
+                let bytes = revisions.get(record.revision).unwrap();
+                assert!(bytes.as_ref().is_none_or(|bytes| bytes[..] == record.key_value));
+                assert!(bytes.is_some() || (!stays && dead.contains(&record.revision)), "{:?}", record.revision);
+                found += 1;
+            }
+            if let Some(record) = any {
+                let next = revisions.scan(record.revision, published).next().expect("what was there").unwrap();
+                assert_eq!(next.revision, record.revision);
+            }
+        }
+        found
+    };
+    std::thread::scope(|scope| {
+        let readers = [1, 2].map(|seed| scope.spawn(move || read(seed)));
+        let mut dice = Dice::new(3);
+        while run.store.applied() < Index(6000) {
+            run.append(1 + dice.below(20));
+            run.store.write(1 + dice.below(900)).unwrap();
+            match dice.below(40) {
+                0 => run.trim(),
+                1 => run.store.defragment().unwrap(),
+                _ => _ = run.store.clean(dice.below(2000)).unwrap(),
+            }
+        }
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+}
+
+#[test]
 fn a_failed_sync_or_write_poisons_the_store() {
     let model = Model::new(3, 60);
     for count in 0..12 {
