@@ -85,12 +85,13 @@ impl<L: LogStore> Raft<L> {
         }
         let rules = self.core.rules;
         match body {
-            // A leader of an old term cannot make us vote for it or learn our term from a vote request that we ignore:
-            // tell it, so that it steps down.
+            // While members ignore candidates that they need not listen to, a leader of an old term might never hear of ours.
+            // An answer tells it, and it steps down.
             Body::Append { .. } | Body::Heartbeat { .. } if rules.check_quorum || rules.pre_vote => {
                 self.core.send(*from, Body::AppendAccepted { index: crate::types::Index(0) });
             }
-            // A node that was cut off with a greater log term, but an old term, would otherwise never be answered.
+            // A candidate that never hears of our term would ask for ever, and two nodes of different terms could block one
+            // another.
             Body::Vote(VoteRequest { kind: VoteKind::Pre, last, .. }) => {
                 let core = &mut self.core;
                 let own_last = core.log.last();
