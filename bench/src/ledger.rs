@@ -324,15 +324,16 @@ mod tests {
     #[test]
     fn what_is_wrong_is_found() {
         //    ledger              seen                            compacted   lost, doubled, gaps
-        let other = 5 << 32;
-        let table: [(&[(i64, u64)], &[(i64, u64)], i64, (usize, usize, usize)); 9] = [
+        const OTHER: u64 = 5 << 32;
+        type Pairs = &'static [(i64, u64)];
+        let table: [(Pairs, Pairs, i64, (usize, usize, usize)); 9] = [
             (&[(2, 1), (3, 2)], &[(2, 1), (3, 2)], 0, (0, 0, 0)),
             (&[(2, 1)], &[(2, 1), (3, 2)], 0, (0, 0, 0)), // in flight when it crashed
             (&[(2, 1), (3, 2)], &[(2, 1)], 0, (1, 0, 0)), // the tail is lost: the revision has gone back
             (&[(2, 1), (4, 2)], &[(2, 1), (4, 2)], 0, (0, 0, 1)), // no revision 3
             (&[(2, 1)], &[(2, 1), (3, 1)], 0, (0, 1, 0)), // applied twice
             (&[(2, 1)], &[(2, 1), (3, 2), (4, 2)], 0, (0, 1, 0)), // in flight, and applied twice
-            (&[(2, 1)], &[(2, 1), (3, other), (4, other)], 0, (0, 0, 0)), // not of a run in the ledger
+            (&[(2, 1)], &[(2, 1), (3, OTHER), (4, OTHER)], 0, (0, 0, 0)), // not of a run in the ledger
             (&[(2, 1)], &[(3, 1)], 0, (1, 0, 1)),         // at another revision
             (&[(2, 1), (4, 2)], &[(4, 2)], 3, (0, 0, 0)), // superseded and compacted
         ];

@@ -13,6 +13,7 @@
 mod args;
 mod command;
 mod crash;
+mod figures;
 mod grpc;
 mod ledger;
 mod load;

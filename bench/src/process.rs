@@ -204,10 +204,6 @@ impl Server {
         self.setup.endpoint()
     }
 
-    pub fn has_ended(&mut self) -> io::Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
-
     pub fn usage(&self) -> io::Result<Usage> {
         let written_bytes = field(&format!("/proc/{}/io", self.pid), "write_bytes:")?;
         Ok(Usage { cpu: cpu(&self.pid.to_string())?, written_bytes })

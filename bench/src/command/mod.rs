@@ -1,8 +1,9 @@
 //! The commands, one a file; here their flags and what they share.
 
 mod crash;
+mod figures;
 mod lease_keepalive;
-mod put;
+pub mod put;
 mod range;
 mod txn_mixed;
 mod txn_put;
@@ -147,6 +148,7 @@ pub const COMMANDS: &[Command] = &[
         about: "Load, SIGKILL, restart and check, again and again",
         flags: crash::FLAGS,
     },
+    Command { name: "figures", arguments: "", about: "Measure two servers side by side", flags: figures::FLAGS },
 ];
 
 /// What a command says before the program ends with status 1.
@@ -190,6 +192,7 @@ pub async fn run(command: &Command, args: Args) -> Result<(), Failure> {
         "lease-keepalive" => lease_keepalive::run(&args).await,
         "verify-ledger" => verify_ledger::run(&args).await,
         "crash" => crash::run(&args).await,
+        "figures" => figures::run(&args).await,
         name => unreachable!("{name} is not in the table"),
     }
 }
@@ -239,7 +242,7 @@ fn positive_key_space(args: &Args) -> Result<u64, Failure> {
 }
 
 /// A key as etcd's tool writes it: the number as a zig-zag varint, then zeros.
-fn key(number: u64, bytes: usize) -> Bytes {
+pub fn key(number: u64, bytes: usize) -> Bytes {
     let mut key = vec![0; bytes];
     let mut rest = number << 1;
     for byte in &mut key {

@@ -1,0 +1,185 @@
+//! What a million keys cost: memory, start, lists, counts, puts and gets, and a watcher far behind.
+
+use super::measure::{Crowd, measure_gets, measure_puts, measure_reads, sample};
+use super::{KEY_BYTES, PATIENCE, Sample, Side, Sizes, VALUE_BYTES, crash_and_verify};
+use crate::command::{Failure, key};
+use crate::grpc::{CallError, Connection, rpc};
+use crate::ledger::{Write, WriteId, WriteIds, watch_everything};
+use crate::load::Pace;
+use crate::process::{Memory, Server};
+use crate::report::{Recorder, Report};
+use crate::rng::Rng;
+use bytes::Bytes;
+use ferrite_proto::etcdserverpb::{PutRequest, RangeRequest};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+const LIST_KEYS: i64 = 10_000;
+const LISTS: u64 = 40;
+const COUNTS: u64 = 50;
+
+/// Steady puts a second, and for how long at least and at most.
+const STEADY_RATE: u64 = 400;
+const STEADY_LEAST: Duration = Duration::from_secs(5);
+const STEADY_MOST: Duration = Duration::from_secs(60);
+
+pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
+    let setup = side.fresh()?;
+    let server = setup.start(PATIENCE).await?;
+    let mut writes = Vec::new();
+    let (many, single) = (Crowd::many(&server).await?, Crowd::single(&server).await?);
+    let keys = sizes.large_keys;
+    let load = measure_puts(&server, &many, keys, (keys, true), &mut writes).await?;
+    let filled = writes.iter().map(|w| w.revision).max().unwrap_or_default();
+    let written = server.memory()?;
+    let put = measure_puts(&server, &many, sizes.many, (keys, false), &mut writes).await?;
+    let get = measure_gets(&server, &many, sizes.many, keys).await?;
+    let all =
+        || RangeRequest { key: Bytes::from_static(b"\0"), range_end: Bytes::from_static(b"\0"), ..Default::default() };
+    let list = measure_reads(&server, &single, LISTS, move || RangeRequest { limit: LIST_KEYS, ..all() }).await?;
+    let count = measure_reads(&server, &single, COUNTS, move || RangeRequest { count_only: true, ..all() }).await?;
+    let behind = behind(&server, &many, sizes, &mut writes).await?;
+    drop((many, single));
+
+    let server = crash_and_verify(server, &setup, &writes, &[filled]).await?;
+    let started_in = server.started_in;
+    server.kill()?;
+    // The check has read every key, so memory is looked at after one more start.
+    let server = setup.start(PATIENCE).await?;
+    let started = server.memory()?;
+    server.kill()?;
+    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+    let memory = |[resident, anonymous]: [&'static str; 2], m: Memory| {
+        [sample(resident, mib(m.resident_bytes)), sample(anonymous, mib(m.anonymous_bytes))]
+    };
+    let mut samples = vec![
+        sample("load.rate", load.report.rate()),
+        sample("load.cpu", load.cpu_us()),
+        sample("put1000.cpu.large", put.cpu_us()),
+        sample("get1000.cpu.large", get.cpu_us()),
+        sample("list.cpu", list.cpu_us() / 1e3),
+        sample("list.p50", list.millis(50.0)),
+        sample("count.p50", count.millis(50.0) * 1e3),
+        sample("count.cpu", count.cpu_us()),
+        sample("start.time", started_in.as_secs_f64()),
+    ];
+    samples.extend(behind);
+    samples.extend(memory(["memory.resident", "memory.anonymous"], written));
+    samples.extend(memory(["start.resident", "start.anonymous"], started));
+    Ok(samples)
+}
+
+/// Steady puts, first alone and then while a watcher reads history.
+async fn behind(
+    server: &Server,
+    crowd: &Crowd,
+    sizes: &Sizes,
+    writes: &mut Vec<Write>,
+) -> Result<[Sample; 4], Failure> {
+    let mut alone = std::pin::pin!(tokio::time::sleep(STEADY_LEAST));
+    let before = steady_puts(crowd, sizes.large_keys, writes, &mut alone).await?;
+    let connection = Connection::open(&server.endpoint()).await?;
+    let current = writes.iter().map(|w| w.revision).max().unwrap_or_default();
+    let from = (current - sizes.behind as i64).max(1);
+    let progress = Progress::default();
+    let mut result = None;
+    let begin = Instant::now();
+    let during = {
+        let mut caught_up =
+            std::pin::pin!(async { result = Some(catch_up(&connection, from + 1, current, &progress).await) });
+        steady_puts(crowd, sizes.large_keys, writes, &mut caught_up).await?
+    };
+    // One that has not caught up by then is given the rate that it had so far.
+    let elapsed = match result {
+        Some(elapsed) => elapsed?,
+        None => begin.elapsed(),
+    };
+    let rate = progress.events.get() as f64 / elapsed.as_secs_f64();
+    let millis = |report: &Report| report.percentile(99.0).as_secs_f64() * 1e3;
+    Ok([
+        sample("behind.rate", rate),
+        sample("behind.before", millis(&before)),
+        sample("behind.during", millis(&during)),
+        sample("behind.slower", millis(&during) / millis(&before)),
+    ])
+}
+
+/// How far a watcher has come.
+#[derive(Debug, Default)]
+struct Progress {
+    events: Cell<u64>,
+}
+
+/// Reads history from a revision to another, and says how long it took.
+async fn catch_up(connection: &Connection, from: i64, to: i64, progress: &Progress) -> Result<Duration, CallError> {
+    let begin = Instant::now();
+    let mut stream = connection.stream(rpc::WATCH).await?;
+    stream.sender.send(&watch_everything(from))?;
+    let mut next = from;
+    while next <= to {
+        let Some(answer) = stream.next().await?.filter(|a| !a.canceled) else {
+            return Err(CallError::Broken("the watch ended".to_owned()));
+        };
+        for event in &answer.events {
+            let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
+            if revision != next {
+                return Err(CallError::Broken(format!("revision {revision} was told where {next} follows")));
+            }
+            next += 1;
+        }
+        progress.events.set(progress.events.get() + answer.events.len() as u64);
+    }
+    Ok(begin.elapsed())
+}
+
+/// Puts at a steady rate, each when it is due whether or not others have been answered, until `done`.
+async fn steady_puts(
+    crowd: &Crowd,
+    keys: u64,
+    writes: &mut Vec<Write>,
+    done: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<Report, Failure> {
+    let shared = Rc::new(RefCell::new((Recorder::new(), Vec::new())));
+    let (pace, mut rng, mut ids) = (Pace::new(STEADY_RATE), Rng::from_clock(), WriteIds::new());
+    let begin = Instant::now();
+    // At most the puts of STEADY_MOST are unanswered.
+    let mut puts = Vec::new();
+    let mut is_done = false;
+    for number in 0.. {
+        if begin.elapsed() >= STEADY_MOST || (is_done && begin.elapsed() >= STEADY_LEAST) {
+            break;
+        }
+        let due = tokio::select! {
+            due = pace.due(number) => due,
+            () = &mut *done, if !is_done => {
+                is_done = true;
+                pace.due(number).await
+            }
+        };
+        let (id, mut value) = (ids.next(), rng.bytes(VALUE_BYTES));
+        WriteId::stamp(id, &mut value);
+        let request = PutRequest { key: key(rng.below(keys), KEY_BYTES), value: value.into(), ..Default::default() };
+        let connection = crowd.connections[number as usize % crowd.connections.len()].clone();
+        let shared = shared.clone();
+        puts.push(tokio::task::spawn_local(async move {
+            let answer = connection.call(rpc::PUT, &request).await;
+            let (recorder, writes) = &mut *shared.borrow_mut();
+            if let Ok(answer) = &answer {
+                let revision = answer.header.as_ref().map_or(0, |h| h.revision);
+                writes.push(Write { revision, id, key: request.key });
+            }
+            recorder.add(due, answer.map(|_| ()));
+        }));
+    }
+    for put in puts {
+        put.await.map_err(Failure::because)?;
+    }
+    let (recorder, acknowledged) = Rc::try_unwrap(shared).expect("every put has ended").into_inner();
+    writes.extend(acknowledged);
+    let report = recorder.report(Duration::ZERO);
+    match report.first_error() {
+        Some(error) => Err(Failure(format!("{} steady puts failed, one with: {error}", report.failed()))),
+        None => Ok(report),
+    }
+}

@@ -1,0 +1,146 @@
+//! Figures: two servers measured side by side, so that a claim can be repeated by anybody.
+//!
+//! ```text
+//! for each run: for each scenario: side A, side B (the other way round in the next run)
+//!     fresh folder ──▶ start ──▶ load, measured from outside ──▶ SIGKILL ──▶ start ──▶ the ledger holds?
+//! ──▶ median of each figure and side, their ratio, and what was asked
+//! ```
+//!
+//! CPU is charged with the work a server has put off: it is read after a pause. The scenarios:
+//!
+//! * `small`: puts and gets on 10 thousand keys, at 100 connections with 10 clients each and at one.
+//! * `large`: memory, start, lists, counts, puts and gets at a million keys; a watcher far behind under steady puts.
+//! * `leases`: many leases that end together.
+//! * `syncs`: how often the disk is synced, under `strace`.
+
+pub mod large;
+pub mod leases;
+pub mod measure;
+pub mod small;
+pub mod syncs;
+pub mod table;
+
+use crate::command::Failure;
+use crate::grpc::Connection;
+use crate::ledger::{Write, verify};
+use crate::process::{Server, Setup};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is asked of side B.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// At most this part of side A.
+    OfA(f64),
+    AtMost(f64),
+    AtLeast(f64),
+    Nothing,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub unit: &'static str,
+    pub asked: Asked,
+}
+
+const fn row(name: &'static str, about: &'static str, unit: &'static str, asked: Asked) -> Figure {
+    Figure { name, about, unit, asked }
+}
+
+const THIRD: f64 = 1.0 / 3.0;
+
+/// Every figure, in the order of the table.
+pub const FIGURES: &[Figure] = &[
+    row("put1000.cpu", "put, 100x10: server CPU", "us", Asked::OfA(THIRD)),
+    row("put1000.rate", "put, 100x10: throughput", "/s", Asked::Nothing),
+    row("put1000.p50", "put, 100x10: latency p50", "ms", Asked::Nothing),
+    row("put1000.p99", "put, 100x10: latency p99", "ms", Asked::Nothing),
+    row("put1000.device", "put, 100x10: bytes to the device", "B", Asked::OfA(1.0)),
+    row("put1000.syncs", "put, 100x10: syncs per put", "", Asked::Nothing),
+    row("put1000.client", "put, 100x10: the load generator's own CPU", "us", Asked::Nothing),
+    row("put1.cpu", "put, 1 connection: server CPU", "us", Asked::OfA(0.5)),
+    row("put1.p50", "put, 1 connection: latency p50", "ms", Asked::OfA(1.0)),
+    row("put1.p99", "put, 1 connection: latency p99", "ms", Asked::Nothing),
+    row("put1.device", "put, 1 connection: bytes to the device", "B", Asked::OfA(1.0)),
+    row("put1.syncs", "put, 1 connection: syncs per put", "", Asked::Nothing),
+    row("get1000.cpu", "linearizable get, 100x10: server CPU", "us", Asked::OfA(0.5)),
+    row("get1000.rate", "linearizable get, 100x10: throughput", "/s", Asked::Nothing),
+    row("get1000.p50", "linearizable get, 100x10: latency p50", "ms", Asked::Nothing),
+    row("get1000.p99", "linearizable get, 100x10: latency p99", "ms", Asked::Nothing),
+    row("get1000.client", "linearizable get, 100x10: the load generator's own CPU", "us", Asked::Nothing),
+    row("get1.cpu", "linearizable get, 1 connection: server CPU", "us", Asked::OfA(0.5)),
+    row("get1.p50", "linearizable get, 1 connection: latency p50", "ms", Asked::OfA(1.0)),
+    row("load.rate", "filling with 1 M keys: throughput", "/s", Asked::Nothing),
+    row("load.cpu", "filling with 1 M keys: server CPU per put", "us", Asked::Nothing),
+    row("memory.resident", "1 M keys written: resident memory", "MiB", Asked::OfA(0.5)),
+    row("memory.anonymous", "1 M keys written: anonymous memory", "MiB", Asked::OfA(THIRD)),
+    row("put1000.cpu.large", "put, 100x10, 1 M keys: server CPU", "us", Asked::Nothing),
+    row("get1000.cpu.large", "linearizable get, 100x10, 1 M keys: server CPU", "us", Asked::Nothing),
+    row("put1000.growth", "put: CPU at 1 M keys to that at 10 thousand", "", Asked::AtMost(1.2)),
+    row("get1000.growth", "get: CPU at 1 M keys to that at 10 thousand", "", Asked::AtMost(1.2)),
+    row("list.cpu", "list of 10,000 keys: server CPU", "ms", Asked::OfA(THIRD)),
+    row("list.p50", "list of 10,000 keys: latency p50", "ms", Asked::Nothing),
+    row("count.p50", "count of 1 M keys: latency p50", "us", Asked::AtMost(1000.0)),
+    row("count.cpu", "count of 1 M keys: server CPU", "us", Asked::Nothing),
+    row("behind.rate", "watcher 300,000 revisions behind: events a second", "/s", Asked::AtLeast(100_000.0)),
+    row("behind.before", "400 puts a second, no watcher: latency p99", "ms", Asked::Nothing),
+    row("behind.during", "400 puts a second, watcher catching up: latency p99", "ms", Asked::Nothing),
+    row("behind.slower", "the same, to what it was without", "", Asked::AtMost(1.5)),
+    row("start.time", "start with 1 M keys after SIGKILL, to the first answer", "s", Asked::OfA(THIRD)),
+    row("start.resident", "1 M keys after that start: resident memory", "MiB", Asked::OfA(0.5)),
+    row("start.anonymous", "1 M keys after that start: anonymous memory", "MiB", Asked::OfA(THIRD)),
+    row("leases.p50", "20,000 leases that end together: gone after p50", "s", Asked::Nothing),
+    row("leases.p99", "20,000 leases that end together: gone after p99", "s", Asked::AtMost(1.0)),
+    row("leases.cpu", "20,000 leases that end together: server CPU per lease", "us", Asked::Nothing),
+];
+
+/// A measured figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub name: &'static str,
+    pub value: f64,
+}
+
+/// How much load: less of it only to try things out.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    pub small_keys: u64,
+    pub large_keys: u64,
+    /// Requests at 100 connections with 10 clients each.
+    pub many: u64,
+    /// Requests at one connection.
+    pub single: u64,
+    pub behind: u64,
+    pub leases: u64,
+}
+
+/// A server binary and where its data goes.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub name: String,
+    pub binary: PathBuf,
+    pub dir: PathBuf,
+    pub flags: Vec<String>,
+}
+
+const VALUE_BYTES: usize = 256;
+const KEY_BYTES: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Side {
+    fn fresh(&self) -> Result<Setup, Failure> {
+        Ok(Setup::fresh(&self.binary, &self.dir, &self.flags)?)
+    }
+}
+
+/// Kills the server, starts it again and holds it to what it acknowledged. It then still runs.
+async fn crash_and_verify(server: Server, setup: &Setup, writes: &[Write], views: &[i64]) -> Result<Server, Failure> {
+    server.kill()?;
+    let server = setup.start(PATIENCE).await?;
+    let connection = Connection::open(&server.endpoint()).await?;
+    let verdict = verify(&connection, writes, views).await?;
+    if verdict.holds() { Ok(server) } else { Err(Failure(verdict.to_string())) }
+}
