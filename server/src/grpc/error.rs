@@ -23,6 +23,7 @@ pub enum RequestError {
     InvalidClientApiVersion,
     UnknownHealthService,
     UnknownAlarmAction,
+    WatchCanceled,
 }
 
 impl From<RequestError> for Status {
@@ -43,6 +44,7 @@ impl From<RequestError> for Status {
             RequestError::UnknownHealthService => (Code::NotFound, "unknown service"),
             // etcd itself crashes on these.
             RequestError::UnknownAlarmAction => (Code::InvalidArgument, "etcdserver: unknown alarm action"),
+            RequestError::WatchCanceled => (Code::Canceled, "etcdserver: watch canceled"),
         };
         Status::new(code, text)
     }

@@ -12,8 +12,10 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+mod watch;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::handle::Handle;
 use crate::rpc::{Caller, Router, Status};
@@ -29,6 +31,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Bytes that the store may take (`--quota-backend-bytes`): 0 is etcd's default, less than 0 no limit.
     pub quota_bytes: i64,
+    /// How often watchers that want it are told of progress (`--watch-progress-notify-interval`): zero is etcd's default.
+    pub watch_progress_interval: Duration,
 }
 
 /// What the handlers of one net thread share.
@@ -41,6 +45,7 @@ pub struct Services {
 /// Puts every method of the API into the router of a net thread.
 pub fn register(router: &mut Router, services: Rc<Services>) {
     kv::register(router, &services);
+    watch::register(router, &services);
     lease::register(router, &services);
     cluster::register(router, &services);
     maintenance::register(router, &services);

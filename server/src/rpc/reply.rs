@@ -118,12 +118,17 @@ impl Body {
     /// Appends a field: tag, length, bytes. A long slice is shared, a short one copied.
     pub fn put_field(&mut self, tag: u32, slice: &Bytes) {
         self.put_key(tag, slice.len());
-        if slice.len() < SHARED_BYTES {
-            self.put_slice(slice);
+        self.put_bytes(slice);
+    }
+
+    /// Appends fields that are already encoded. A long slice is shared, a short one copied.
+    pub fn put_bytes(&mut self, fields: &Bytes) {
+        if fields.len() < SHARED_BYTES {
+            self.put_slice(fields);
         } else {
-            self.bytes += slice.len();
+            self.bytes += fields.len();
             self.end_piece();
-            self.full.push_back(slice.clone());
+            self.full.push_back(fields.clone());
         }
     }
 
