@@ -4,6 +4,8 @@
 //! and of the rest what a reader at the revision asked for would see. A delete is not seen, and one at the very compacted
 //! revision is not hashed, for some versions keep it and some do not. CRCs of parts combine, so no value is read.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
 use ferrite_storage::{Checksum, Revision};
@@ -78,17 +80,19 @@ pub struct HashWalk {
     compacted: i64,
     /// What is left to be looked at in the index.
     rest: Option<KeyRange>,
-    /// What is to be hashed.
-    revisions: Vec<Revision>,
+    /// What is to be hashed, in runs that are sorted each: sorting all at once would be one long step.
+    runs: Vec<Vec<Revision>>,
     /// Whether any key is to be seen at `main`; if not, etcd hashes whatever a finished compaction leaves.
     any_visible: bool,
-    left_by_compaction: Vec<Revision>,
+    left_by_compaction: Vec<Vec<Revision>>,
     hashing: Option<Hashing>,
 }
 
+/// The runs are merged, and hashed.
 #[derive(Debug)]
 struct Hashing {
-    next: usize,
+    /// The first revision of each run that is not hashed yet, with its run and its place there.
+    next: BinaryHeap<Reverse<(Revision, usize, usize)>>,
     sum: Checksum,
 }
 
@@ -98,7 +102,7 @@ impl HashWalk {
             main,
             compacted,
             rest: Some(KeyRange::all()),
-            revisions: Vec::new(),
+            runs: Vec::new(),
             any_visible: false,
             left_by_compaction: Vec::new(),
             hashing: None,
@@ -115,45 +119,53 @@ impl HashWalk {
         if let Some(range) = self.rest.take() {
             self.rest = self.look(keyspace, &range, keys).map(|position| position.rest_of(&range));
             if self.rest.is_none() {
-                if !self.any_visible {
-                    self.revisions.append(&mut self.left_by_compaction);
-                }
-                self.revisions.sort_unstable();
-                self.hashing = Some(Hashing { next: 0, sum: HashWalk::of_nothing() });
+                self.begin_hashing();
             }
             return None;
         }
         let hashing = self.hashing.as_mut().expect("all keys were looked at");
-        let end = self.revisions.len().min(hashing.next + keys);
-        for revision in &self.revisions[hashing.next..end] {
-            let checksum = keyspace.revisions.checksum(*revision);
+        for _ in 0..keys {
+            let Some(Reverse((revision, run, at))) = hashing.next.pop() else {
+                let (hash, revision) = (hashing.sum.crc, self.main as i64);
+                return Some(KeyValueHash { hash, compact_revision: self.compacted, revision });
+            };
+            hashing.next.extend(self.runs[run].get(at + 1).map(|next| Reverse((*next, run, at + 1))));
+            let checksum = keyspace.revisions.checksum(revision);
             let checksum = checksum.unwrap_or_else(|| panic!("{revision:?} is in the index, but not in the store"));
             hashing.sum = hashing.sum.then(checksum);
         }
-        hashing.next = end;
-        (end == self.revisions.len()).then_some(KeyValueHash {
-            hash: hashing.sum.crc,
-            compact_revision: self.compacted,
-            revision: self.main as i64,
-        })
+        None
+    }
+
+    fn begin_hashing(&mut self) {
+        if !self.any_visible {
+            self.runs.append(&mut self.left_by_compaction);
+        }
+        let first = self.runs.iter().enumerate().filter_map(|(run, revisions)| Some((*revisions.first()?, run, 0)));
+        self.hashing = Some(Hashing { next: first.map(Reverse).collect(), sum: HashWalk::of_nothing() });
     }
 
     fn look(&mut self, keyspace: &Keyspace, range: &KeyRange, keys: usize) -> Option<Position> {
         // Revisions begin with 1, so nothing is compacted at 0.
         let compacted = u64::try_from(self.compacted).unwrap_or(0);
-        let index = keyspace.index.read();
-        index.walk(range, keys, |_, life| {
+        let (mut run, mut left_by_compaction) = (Vec::new(), Vec::new());
+        let position = keyspace.index.read().walk(range, keys, |_, life| {
             let visible = life.newest_up_to(self.main).filter(|stamp| !stamp.is_deleted());
             self.any_visible |= visible.is_some();
-            self.revisions.extend(visible.map(|stamp| stamp.revision()).filter(|revision| revision.main <= compacted));
+            run.extend(visible.map(|stamp| stamp.revision()).filter(|revision| revision.main <= compacted));
             if !self.any_visible {
                 let left = life.newest_up_to(compacted).filter(|stamp| !stamp.is_deleted());
-                self.left_by_compaction.extend(left.map(|stamp| stamp.revision()));
+                left_by_compaction.extend(left.map(|stamp| stamp.revision()));
             }
             let newer = life.stamps().map(|stamp| stamp.revision());
-            self.revisions.extend(newer.filter(|revision| compacted < revision.main && revision.main <= self.main));
+            run.extend(newer.filter(|revision| compacted < revision.main && revision.main <= self.main));
             ControlFlow::Continue(())
-        })
+        });
+        for (mut revisions, runs) in [(run, &mut self.runs), (left_by_compaction, &mut self.left_by_compaction)] {
+            revisions.sort_unstable();
+            runs.push(revisions);
+        }
+        position
     }
 }
 

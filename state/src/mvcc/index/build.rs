@@ -71,31 +71,35 @@ fn survivors(changes: &[Change], compacted: u64, dead: &mut Vec<Revision>) -> Op
 }
 
 #[derive(Default)]
-struct Leaves {
-    keys: Keys,
+struct Leaves<'a> {
+    /// What the next leaf will hold.
+    keys: Vec<&'a [u8]>,
     lives: Vec<Lifetime>,
+    key_bytes: usize,
     /// Each with a separator before it.
     done: Vec<(Box<[u8]>, Node)>,
     next_separator: Box<[u8]>,
 }
 
-impl Leaves {
-    fn add(&mut self, key: &[u8], life: Lifetime) {
-        if self.lives.len() >= FILL || (!self.lives.is_empty() && self.keys.bytes() + key.len() > FILL_BYTES) {
-            let separator = between(self.keys.last().expect("not empty"), key).into();
+impl<'a> Leaves<'a> {
+    fn add(&mut self, key: &'a [u8], life: Lifetime) {
+        if let Some(last) = self.keys.last()
+            && (self.keys.len() >= FILL || self.key_bytes + key.len() > FILL_BYTES)
+        {
+            let separator = between(last, key).into();
             self.close(separator);
         }
         self.keys.push(key);
-        if self.lives.is_empty() {
-            self.lives.reserve_exact(FILL);
-        }
+        self.key_bytes += key.len();
         self.lives.push(life);
     }
 
+    /// Makes a leaf. It takes no more memory than it needs: there may be very many.
     fn close(&mut self, separator: Box<[u8]>) {
-        let mut lives = std::mem::take(&mut self.lives);
-        lives.shrink_to_fit();
-        let leaf = Leaf::of(std::mem::take(&mut self.keys), lives);
+        let lives = self.lives.drain(..).collect();
+        let leaf = Leaf::of(Keys::of(&self.keys), lives);
+        self.keys.clear();
+        self.key_bytes = 0;
         let before = std::mem::replace(&mut self.next_separator, separator);
         self.done.push((before, Node::Leaf(Box::new(leaf))));
     }

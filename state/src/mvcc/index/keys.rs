@@ -13,6 +13,18 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Keys in their order, with no room to spare.
+    pub fn of(keys: &[&[u8]]) -> Keys {
+        let mut list = Keys { bytes: keys.concat(), ends: Vec::with_capacity(keys.len()) };
+        let mut end = 0;
+        for key in keys {
+            end += u32::try_from(key.len()).expect("an entry is below 4 GiB");
+            list.ends.push(end);
+        }
+        list.bytes.shrink_to_fit();
+        list
+    }
+
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -119,9 +131,7 @@ mod tests {
     use super::*;
 
     fn keys(keys: &[&str]) -> Keys {
-        let mut list = Keys::default();
-        keys.iter().for_each(|key| list.push(key.as_bytes()));
-        list
+        Keys::of(&keys.iter().map(|key| key.as_bytes()).collect::<Vec<_>>())
     }
 
     #[test]
