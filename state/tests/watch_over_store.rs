@@ -41,10 +41,18 @@ impl Member {
     }
 
     fn apply(&mut self, command: &Command) {
+        self.apply_unpublished(command);
+        self.publish();
+    }
+
+    fn apply_unpublished(&mut self, command: &Command) {
         let index = self.window.last_index().next();
         let applied = self.state.apply(index, Term(1), command, Want::Effect).unwrap();
         self.all.extend(applied.effect.records.iter().cloned());
         self.window.append(applied.effect);
+    }
+
+    fn publish(&mut self) {
         self.window.publish();
         self.state.publish();
     }
@@ -241,6 +249,47 @@ fn a_live_watcher_is_not_overtaken_by_a_compaction() {
     assert_eq!((client.watchers[&0].seen, client.watchers[&0].compacted), (6, false));
     member.trim(1000);
     assert!(member.state.next_trim().is_none(), "nobody needs it any more");
+}
+
+/// What is read at once ends between two revisions, however many changes they have.
+#[test]
+fn long_histories_are_read_in_whole_revisions() {
+    let mut member = Member::new();
+    let mut client = Client::new(&member, 1 << 30);
+    client.create(&member, "k", "l", 0, false);
+    for round in 0..2 {
+        for i in 0..1500 {
+            member.put(format!("k{i:04}"), String::new());
+        }
+        member.delete(format!("k{round}"), "k1400".into());
+        // The live watcher follows all of it at once, others come from behind.
+        client.create(&member, "k", "l", 1, true);
+        client.create(&member, "k0001", "", 1, true);
+        client.settle(&member);
+        while member.store.applied() < member.window.last_index() {
+            member.write(1 << 20);
+        }
+    }
+}
+
+/// The index knows revisions before they are published; watchers do not.
+#[test]
+fn nothing_is_told_before_it_is_published() {
+    let mut member = Member::new();
+    for _ in 0..3 {
+        member.put("k".into(), "1".into());
+    }
+    let put = pb::PutRequest { key: "k".into(), value: "2".into(), ..Default::default() };
+    member.apply_unpublished(&Command::Put(put));
+    let mut client = Client::new(&member, 1 << 20);
+    client.create(&member, "k", "", 2, false);
+    client.create(&member, "k", "l", 2, false);
+    while client.step(&member) {}
+    while client.take(&member) {}
+    assert!(client.watchers.values().all(|watching| watching.seen == 4));
+    member.publish();
+    client.settle(&member);
+    assert!(client.watchers.values().all(|watching| watching.seen == 5));
 }
 
 /// All that can happen to history, in any order.
