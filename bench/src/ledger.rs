@@ -326,7 +326,8 @@ mod tests {
         //    ledger              seen                            compacted   lost, doubled, gaps
         const OTHER: u64 = 5 << 32;
         type Pairs = &'static [(i64, u64)];
-        let table: [(Pairs, Pairs, i64, (usize, usize, usize)); 9] = [
+        type Row = (Pairs, Pairs, i64, (usize, usize, usize));
+        let table: [Row; 9] = [
             (&[(2, 1), (3, 2)], &[(2, 1), (3, 2)], 0, (0, 0, 0)),
             (&[(2, 1)], &[(2, 1), (3, 2)], 0, (0, 0, 0)), // in flight when it crashed
             (&[(2, 1), (3, 2)], &[(2, 1)], 0, (1, 0, 0)), // the tail is lost: the revision has gone back
