@@ -3,6 +3,7 @@
 pub mod config;
 pub mod grpc;
 pub mod handle;
+pub mod http;
 pub mod loops;
 pub mod post;
 pub mod rpc;
