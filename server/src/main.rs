@@ -1,1 +1,10 @@
-fn main() {}
+//! The binary `etcd`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ferrite_server::run::main()
+}

@@ -65,6 +65,9 @@ lines! {
     HEALTH_CHECK_OK: Debug "Health check OK" ["path", "status-code"];
     HEALTH_CHECKS_NOT_EXCLUDED: Warn "some health checks cannot be excluded" ["missing-health-checks"];
     HOST_REJECTED: Warn "rejecting HTTP request to prevent DNS rebinding attacks" ["host"];
+    RECOVERED: Warn "recovered from an unclean end" ["warning"];
+    WAITING_FOR_LOCK: Info "db file is flocked by another process, or taking too long" ["error"];
+    OWNER_FAILED: Fatal "the member cannot go on" ["error"];
     ACCEPT_FAILED: Warn "accepting a connection failed" ["address", "error"];
     CONNECTION_ENDED: Debug "client connection ended with an error" ["remote-addr", "error"];
 }

@@ -26,6 +26,7 @@ pub use features::{Feature, Features};
 pub use help::{USAGE, go_arch, listing, version};
 pub use parse::{Command, parse};
 pub use urls::{Scheme, Url, joined};
+pub use value::{duration, parse_duration};
 
 /// The etcd version whose behaviour this is.
 pub const ETCD_VERSION: &str = "3.7.1";

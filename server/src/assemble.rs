@@ -1,0 +1,215 @@
+//! From a configuration to the parts of a server: the data directory is opened, the owners are made, and everything that
+//! threads share is in one place. No thread is started here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, NewCluster, Parts, StartError, Timing};
+use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
+use ferrite_member::{
+    Applier, ApplyJob, Checkpoints, Inbox, Keep, Limits, LogJob, LogWriter, Member, Progress, RequestIds, StoreJob,
+    StoreKeeper, inbox,
+};
+use ferrite_observe::log::Logger;
+use ferrite_raft::BoxedLogger;
+use ferrite_state::Settings;
+use ferrite_state::cluster::ClusterVersion;
+use ferrite_storage::vfs::Vfs;
+
+use crate::config::{Config, InitialCluster, duration, parse_duration};
+use crate::facts::PublishedFacts;
+use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
+use crate::loops::{Clock, Defragmented, Outlets, Signals};
+use crate::post::Reply;
+use crate::raft_log::RaftLog;
+
+/// The log is given up at the latest when it has grown by this much.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// The version whose log we write.
+const OWN_VERSION: ClusterVersion = ClusterVersion::new(3, 7);
+
+/// The owners, each with its inbox.
+#[derive(Debug)]
+pub struct Owners<V: Vfs> {
+    pub member: (Member<Reply<ProposalAnswer>, Reply<ReadAnswer>>, Inbox<MemberInput>),
+    pub log: (LogWriter<V>, Inbox<LogJob>),
+    pub apply: (Applier<Reply<ProposalAnswer>>, Inbox<ApplyJob<Reply<ProposalAnswer>>>),
+    pub store: (StoreKeeper<V, Defragmented>, Inbox<StoreJob<Defragmented>>),
+}
+
+/// A server whose threads have not been started.
+#[derive(Debug)]
+pub struct Assembled<V: Vfs> {
+    pub owners: Owners<V>,
+    pub door: Arc<Door>,
+    pub is_restart: bool,
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("error setting up initial cluster: {0}")]
+    InitialCluster(String),
+    #[error("--auto-compaction-retention {0:?} is neither a number nor a duration")]
+    Retention(String),
+}
+
+impl AssembleError {
+    /// Another process holds the data directory: it may be on its way out.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, AssembleError::Start(error) if error.is_locked())
+    }
+}
+
+/// Opens the data directory and makes the owners. `clock` begins now.
+pub fn assemble<V: Vfs>(
+    vfs: &V,
+    config: &Config,
+    logger: &Logger,
+    clock: Clock,
+) -> Result<Assembled<V>, AssembleError> {
+    let initial = InitialCluster::parse(&config.cluster.initial).map_err(AssembleError::InitialCluster)?;
+    let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let new_cluster = NewCluster {
+        members: initial.0.iter().map(|(name, peers)| (name.clone(), urls(peers))).collect(),
+        own_name: config.member.name.clone(),
+        token: config.cluster.token.clone(),
+    };
+    let log_dir = (!config.member.wal_dir.is_empty()).then(|| Path::new(&config.member.wal_dir));
+    let directories = Directories::new(Path::new(&config.member.data_dir), log_dir);
+    let ticks = (config.raft.election_ms / config.raft.heartbeat_ms.max(1)) as u32;
+    let timing = Timing { election_ticks: ticks, pre_vote: config.raft.pre_vote };
+    let settings = Settings {
+        min_lease_ttl_seconds: min_lease_ttl(ticks, config.heartbeat()),
+        max_learners: usize::try_from(config.cluster.max_learners).unwrap_or(0),
+    };
+    let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
+    let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
+    let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
+    Ok(wire(parts, config, compaction, clock))
+}
+
+fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompaction>, clock: Clock) -> Assembled<V> {
+    let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, is_restart, warnings } =
+        parts;
+    store.trim(&dead);
+    let (to_member, member_inbox) = inbox();
+    let (to_log, log_inbox) = inbox();
+    let (to_apply, apply_inbox) = inbox();
+    let (to_store, store_inbox) = inbox();
+    let outlets = Outlets { member: to_member, log: to_log, apply: to_apply, store: to_store };
+    let progress = Arc::new(Progress::new(applied.0, applied.1));
+    let request_ids = Arc::new(RequestIds::new(ids.member, unix_ms()));
+    let shared = state.shared().clone();
+    let door = Arc::new(Door {
+        ids,
+        request_ids: request_ids.clone(),
+        outlets,
+        progress: progress.clone(),
+        signals: Arc::new(Signals::default()),
+        state: shared.clone(),
+        sizes: store.shared_sizes(),
+        clock,
+        limits: CallLimits {
+            request_bytes: config.limits.max_request_bytes as usize,
+            timeout: config.request_timeout(),
+        },
+        load: Load::default(),
+    });
+    let duties = duties(ids, config, &door, compaction);
+    let limits = Limits {
+        entries: config.member.snapshot_count,
+        bytes: CHECKPOINT_BYTES,
+        catch_up: config.member.snapshot_catchup_entries,
+    };
+    let checkpoints = Checkpoints::new(limits, checkpoint);
+    let member = Member::new(raft, config.heartbeat(), checkpoints, duties, progress.clone(), clock.now());
+    let keep =
+        Keep { segments: keep_at_most(config.member.max_wals), snapshots: keep_at_most(config.member.max_snapshots) };
+    let owners = Owners {
+        member: (member, member_inbox),
+        log: (LogWriter::new(log, snapshots, keep), log_inbox),
+        apply: (Applier::new(state, window, progress, applied.0), apply_inbox),
+        store: (StoreKeeper::new(store), store_inbox),
+    };
+    Assembled { owners, door, is_restart, warnings }
+}
+
+fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>) -> Duties {
+    let client_urls = config.urls.advertise_client.iter().map(ToString::to_string).collect();
+    Duties::new(
+        Arc::new(PublishedFacts(door.state.clone())),
+        door.progress.clone(),
+        door.request_ids.clone(),
+        Publish::new(ids.member.0, config.member.name.clone(), client_urls),
+        OWN_VERSION,
+        Leases::new(door.state.lessor.clone(), config.election_timeout()),
+        compaction,
+    )
+}
+
+/// etcd's rule: one and a half election timeouts, in whole seconds, rounded up.
+fn min_lease_ttl(election_ticks: u32, heartbeat: Duration) -> i64 {
+    let shortest = heartbeat * (3 * election_ticks / 2);
+    shortest.as_millis().div_ceil(1000) as i64
+}
+
+/// 0 keeps all.
+fn keep_at_most(count: u64) -> usize {
+    if count == 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) }
+}
+
+/// What `--auto-compaction-mode` and `-retention` ask for: a number is hours or revisions, anything else a duration.
+fn retention(config: &Config) -> Result<Option<Retention>, AssembleError> {
+    let text = config.compaction.retention.as_str();
+    let is_periodic = config.compaction.mode == "periodic";
+    let nanos = match text.parse::<u32>() {
+        Ok(hours) if is_periodic => i64::from(hours) * 3_600_000_000_000,
+        Ok(revisions) => i64::from(revisions),
+        Err(_) if text.is_empty() => 0,
+        Err(_) => parse_duration(text).ok_or_else(|| AssembleError::Retention(text.to_string()))?,
+    };
+    Ok(match nanos {
+        ..=0 => None,
+        nanos if is_periodic => Some(Retention::Period(duration(nanos))),
+        // etcd takes a duration's nanoseconds for a number of revisions.
+        revisions => Some(Retention::Revisions(revisions as u64)),
+    })
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_lease_outlives_an_election() {
+        assert_eq!(min_lease_ttl(10, Duration::from_millis(100)), 2);
+        assert_eq!(min_lease_ttl(5, Duration::from_millis(100)), 1);
+        assert_eq!(min_lease_ttl(10, Duration::from_millis(500)), 8);
+    }
+
+    #[test]
+    fn retention_is_hours_revisions_or_a_duration() {
+        let check = |mode: &str, text: &str| {
+            let mut config = Config::default();
+            config.compaction.mode = mode.to_string();
+            config.compaction.retention = text.to_string();
+            retention(&config).ok()
+        };
+        let hours = |count: u64| Some(Some(Retention::Period(Duration::from_secs(3600 * count))));
+        assert_eq!(check("periodic", "0"), Some(None));
+        assert_eq!(check("periodic", "2"), hours(2));
+        assert_eq!(check("periodic", "60m"), hours(1));
+        assert_eq!(check("revision", "1000"), Some(Some(Retention::Revisions(1000))));
+        assert_eq!(check("revision", "1us"), Some(Some(Retention::Revisions(1000))));
+        assert_eq!(check("periodic", "many"), None);
+    }
+}

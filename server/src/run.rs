@@ -1,0 +1,358 @@
+//! The process: threads, listeners, signals. The only place where threads are started.
+//!
+//!   main thread   signals, acceptors, peer and metrics listeners
+//!   net x n       connections and their calls
+//!   member, wal, apply, store   one owner each
+//!
+//! Ports are bound before the data directory is touched, and served when this member has published itself.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ferrite_observe::log;
+use ferrite_observe::log::{Id, Logger, Value, lines};
+use ferrite_observe::metrics::{Registry, families};
+use ferrite_storage::vfs::{Disk, Vfs};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::assemble::{Assembled, Owners, assemble};
+use crate::config::{self, Command, Config, ConfigError, Url};
+use crate::grpc::{self, Services};
+use crate::handle::{Door, Handle};
+use crate::loops::{self, Clock, Fatal};
+use crate::post::Post;
+use crate::rpc::{
+    Accepted, Acceptor, ByteCounters, Keepalive, Router, Service, Settings, Socket, lane, serve_accepted,
+};
+
+/// A data directory that another process holds is waited for so long: restarts overlap.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// Calls that are open when the server stops may end within this time.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Connections that may be open at once, beside what the process needs for its files.
+const SPARE_FILES: u64 = 150;
+/// Stack of a net thread.
+const NET_STACK_BYTES: usize = 8 << 20;
+
+/// Runs `etcd` with the process's arguments and environment.
+pub fn main() -> ExitCode {
+    // A thread that panics must not leave the others at work.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let early = Logger::early();
+    match config::parse(&arguments, environment, &early) {
+        Ok(Command::Help) => {
+            println!("{}", config::listing());
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            print!("{}", config::version());
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Serve(config)) => serve(&config),
+        Err(error) => refuse(&early, error),
+    }
+}
+
+fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
+    match error {
+        ConfigError::Usage(text) => {
+            eprintln!("{text}\n{}", config::USAGE);
+            ExitCode::from(2)
+        }
+        ConfigError::Invalid(text) => {
+            log!(logger, lines::FAILED_TO_VERIFY_FLAGS, &text);
+            ExitCode::FAILURE
+        }
+        ConfigError::Said => ExitCode::FAILURE,
+        ConfigError::Level(level) => {
+            eprintln!("panic: unrecognized level: {level:?}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    let level = config.log_level().unwrap_or(ferrite_observe::log::Level::Info);
+    let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
+    let logger = match Logger::open(level, format, &config.log.outputs) {
+        Ok(logger) => logger,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&logger, &error),
+    };
+    match LocalSet::new().block_on(&runtime, run(config, &logger)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&logger, &*error),
+    }
+}
+
+fn fail(logger: &Logger, error: &(impl std::fmt::Display + ?Sized)) -> ExitCode {
+    let text = error.to_string();
+    log!(logger, lines::START_FAILED, &text);
+    ExitCode::FAILURE
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+async fn run(config: &Config, logger: &Logger) -> Result<(), AnyError> {
+    let listen = &config.urls.listen_client;
+    let listeners = bind_all(listen).await?;
+    let Assembled { owners, door, is_restart: _, warnings } = open(config, logger).await?;
+    for warning in &warnings {
+        log!(logger, lines::RECOVERED, warning);
+    }
+    let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
+    let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
+    let threads = start_owners(owners, &door, &posts, logger)?;
+    let registry = Arc::new(Registry::new());
+    families::register_fresh(&registry);
+    let (stop, stopped) = watch::channel(false);
+    let mut lanes = Vec::new();
+    let mut net = Vec::new();
+    for post in &posts {
+        let (sender, receiver) = lane();
+        lanes.push(sender);
+        let thread = NetThread {
+            handle: Handle::new(door.clone(), post.clone()),
+            post: post.clone(),
+            registry: registry.clone(),
+            services: services_settings(config),
+            rpc: rpc_settings(config),
+            stopped: stopped.clone(),
+            logger: logger.clone(),
+        };
+        net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receiver))?);
+    }
+    drop(stopped);
+    until_published(&door).await;
+    let open_files = max_connections();
+    let mut accepting = Vec::new();
+    for (socket, url) in listeners.into_iter().zip(listen) {
+        let acceptor = Acceptor::new(socket, url.to_string(), lanes.clone(), open_files, logger.clone());
+        accepting.push(tokio::task::spawn_local(acceptor.run()));
+        log!(logger, lines::READY);
+        log!(logger, lines::SERVING_INSECURELY, "grpc+http", &url.address);
+    }
+    drop(lanes);
+    let name = until_signal().await?;
+    log!(logger, lines::RECEIVED_SIGNAL, name);
+    let (peers, clients) = (texts(&config.urls.advertise_peer), texts(&config.urls.advertise_client));
+    log!(
+        logger,
+        lines::CLOSING,
+        &config.member.name,
+        &config.member.data_dir,
+        Value::List(&peers),
+        Value::List(&clients)
+    );
+    accepting.into_iter().for_each(|task| task.abort());
+    let _ = stop.send(true);
+    let id = Value::Id(Id(door.ids.member.0));
+    log!(logger, lines::SKIPPED_LEADERSHIP_TRANSFER, id, id);
+    close(threads, net, &door).await;
+    log!(
+        logger,
+        lines::CLOSED,
+        &config.member.name,
+        &config.member.data_dir,
+        Value::List(&peers),
+        Value::List(&clients)
+    );
+    Ok(())
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(ToString::to_string).collect()
+}
+
+/// Opens the data directory; one that another process holds is waited for a while.
+async fn open(config: &Config, logger: &Logger) -> Result<Assembled<Disk>, AnyError> {
+    let give_up = Instant::now() + LOCK_WAIT;
+    let mut is_told = false;
+    loop {
+        match assemble(&Disk, config, logger, Clock::start()) {
+            Err(error) if error.is_locked() && Instant::now() < give_up => {
+                if !is_told {
+                    log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));
+                    is_told = true;
+                }
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            assembled => return Ok(assembled?),
+        }
+    }
+}
+
+/// The threads of the owners, in the order in which they end.
+fn start_owners<V: Vfs>(
+    owners: Owners<V>,
+    door: &Arc<Door>,
+    posts: &[Arc<Post>],
+    logger: &Logger,
+) -> Result<Vec<JoinHandle<()>>, AnyError> {
+    let Owners { member, log, apply, store } = owners;
+    let store_knows = Arc::new(AtomicBool::new(false));
+    let of_all = || (door.outlets.clone(), posts.to_vec(), door.signals.clone(), logger.clone());
+    let mut threads = Vec::new();
+    let (outlets, all, signals, _) = of_all();
+    let clock = door.clock;
+    threads.push(spawn("member", 0, move || {
+        loops::member(member.0, &member.1, &outlets, &all, &signals, clock);
+    })?);
+    let (outlets, _, signals, logger) = of_all();
+    threads.push(spawn("wal", 0, move || end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals), &logger))?);
+    let (outlets, all, _, logger) = of_all();
+    let knows = store_knows.clone();
+    threads.push(spawn("apply", 0, move || {
+        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows), &logger);
+    })?);
+    let (outlets, all, signals, logger) = of_all();
+    threads.push(spawn("store", 0, move || {
+        end_if_fatal(loops::store(store.0, &store.1, &outlets, &all, &signals, &store_knows), &logger);
+    })?);
+    Ok(threads)
+}
+
+/// An owner that cannot go on ends the process at once: nothing it holds is known to be right or durable.
+fn end_if_fatal(ended: Result<(), Fatal>, logger: &Logger) {
+    if let Err(error) = ended {
+        log!(logger, lines::OWNER_FAILED, Value::Shown(&error));
+        std::process::exit(1);
+    }
+}
+
+fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, std::io::Error> {
+    const STACK_BYTES: usize = 2 << 20;
+    std::thread::Builder::new().name(name.to_string()).stack_size(stack.max(STACK_BYTES)).spawn(body)
+}
+
+/// What a net thread is made of.
+struct NetThread {
+    handle: Handle,
+    post: Arc<Post>,
+    registry: Arc<Registry>,
+    services: grpc::Settings,
+    rpc: Settings,
+    stopped: watch::Receiver<bool>,
+    logger: Logger,
+}
+
+impl NetThread {
+    fn run(self, lane: mpsc::Receiver<Accepted>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a net thread's runtime needs no more than a few file descriptors");
+        LocalSet::new().block_on(&runtime, async {
+            let post = self.post.clone();
+            tokio::task::spawn_local(async move { post.deliver().await });
+            let mut router = Router::new(self.registry.clone());
+            grpc::register(&mut router, Rc::new(Services { handle: self.handle, settings: self.services }));
+            let counters = ByteCounters {
+                received: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_RECEIVED_BYTES_TOTAL, &[]),
+                sent: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_SENT_BYTES_TOTAL, &[]),
+            };
+            let service = Rc::new(Service::new(Some(router), None, self.rpc, counters));
+            let mut stopped = self.stopped.clone();
+            let serving = serve_accepted(service, lane, self.stopped, self.logger);
+            serving.await;
+            // All acceptors are gone. Calls that are open may end, for a while.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            tokio::time::sleep(DRAIN / 4).await;
+        });
+    }
+}
+
+fn services_settings(config: &Config) -> grpc::Settings {
+    grpc::Settings {
+        max_txn_ops: config.limits.max_txn_ops as usize,
+        max_request_bytes: config.limits.max_request_bytes as usize,
+        quota_bytes: config.limits.quota_backend_bytes,
+        watch_progress_interval: config.limits.watch_progress_notify_interval,
+    }
+}
+
+fn rpc_settings(config: &Config) -> Settings {
+    const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+    let streams = config.limits.max_concurrent_streams;
+    Settings {
+        max_message_bytes: config.limits.max_request_bytes as usize + GRPC_OVERHEAD_BYTES,
+        max_concurrent_streams: (streams != u32::MAX).then_some(streams),
+        keepalive: Keepalive {
+            min_interval: config.keepalive.min_time,
+            interval: config.keepalive.interval,
+            timeout: config.keepalive.timeout,
+        },
+    }
+}
+
+async fn bind_all(urls: &[Url]) -> Result<Vec<Socket>, AnyError> {
+    let mut sockets = Vec::new();
+    for url in urls {
+        let bound = match url.is_unix() {
+            true => UnixListener::bind(&url.address).map(Socket::Unix),
+            false => TcpListener::bind(&url.address).await.map(Socket::Tcp),
+        };
+        sockets.push(bound.map_err(|error| format!("listen tcp {}: bind: {error}", url.address))?);
+    }
+    Ok(sockets)
+}
+
+/// Waits until this member has published itself through the log: then it may serve.
+async fn until_published(door: &Door) {
+    const LOOK: Duration = Duration::from_millis(5);
+    let is_published = || {
+        let tables = door.state.tables();
+        let member = tables.cluster.member(door.ids.member);
+        member.is_some_and(|member| !member.name.is_empty() && !member.client_urls.is_empty())
+            && tables.cluster.version().is_some()
+            && door.progress.applied() >= door.progress.committed()
+            && door.signals.leader.load(std::sync::atomic::Ordering::Relaxed) != 0
+    };
+    while !is_published() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn until_signal() -> Result<&'static str, std::io::Error> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok("terminated"),
+        _ = interrupt.recv() => Ok("interrupt"),
+    }
+}
+
+/// Ends the threads: first those that serve, then the owners, each when the one before it has ended.
+async fn close(threads: Vec<JoinHandle<()>>, net: Vec<JoinHandle<()>>, door: &Door) {
+    let give_up = Instant::now() + DRAIN;
+    while net.iter().any(|thread| !thread.is_finished()) && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let _ = door.outlets.member.push(ferrite_member::Input::Stop);
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// How many connections may be open: what the limit of file descriptors leaves.
+fn max_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX >> 4, |limit| limit.saturating_sub(SPARE_FILES) as usize)
+}
