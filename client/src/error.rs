@@ -21,6 +21,12 @@ pub enum Error {
     /// The server ended or refused a watch, for this reason.
     #[error("{0}")]
     WatchCanceled(String),
+    /// The session's lease was lost while a lock was waited for.
+    #[error("mutex: session is expired")]
+    SessionExpired,
+    /// Another leads by now.
+    #[error("election: not leader")]
+    NotLeader,
     /// The caller's deadline has passed.
     #[error("context deadline exceeded")]
     DeadlineExceeded,
@@ -49,8 +55,19 @@ impl Error {
             Error::Status(status) => status.code(),
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::WatchCanceled(_) | Error::Closed | Error::KeepAliveHalted => Code::Cancelled,
+            Error::SessionExpired | Error::NotLeader => Code::FailedPrecondition,
             Error::NoEndpoints => Code::Unavailable,
             Error::Endpoint(_) | Error::Config(_) => Code::InvalidArgument,
+        }
+    }
+
+    /// The error with its code, as gRPC libraries print it; `Display` leaves the code out where etcd's text says enough.
+    pub fn with_code(&self) -> String {
+        match self {
+            Error::Known(known) => {
+                format!("rpc error: code = {} desc = {known}", code_name(known.code()), known = known.text())
+            }
+            other => other.to_string(),
         }
     }
 

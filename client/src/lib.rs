@@ -45,6 +45,7 @@ mod txn;
 mod auth;
 mod call;
 mod cluster;
+pub mod concurrency;
 mod kv;
 mod lease;
 mod maintenance;

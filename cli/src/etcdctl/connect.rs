@@ -113,14 +113,15 @@ fn check_tls(flags: &Flags) -> Result<(), Exit> {
 
 /// Go's words for a file that cannot be opened.
 pub fn open_failed(path: &str, error: &std::io::Error) -> String {
-    let reason = match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file or directory".to_string(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-        std::io::ErrorKind::IsADirectory => "is a directory".to_string(),
-        std::io::ErrorKind::NotADirectory => "not a directory".to_string(),
-        _ => error.to_string(),
-    };
-    format!("open {path}: {reason}")
+    format!("open {path}: {}", io_reason(error))
+}
+
+/// The system's words, as Go spells them.
+pub fn io_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect()
 }
 
 fn authentication(flags: &Flags, config: &mut Config) -> Result<(), Exit> {
@@ -129,17 +130,20 @@ fn authentication(flags: &Flags, config: &mut Config) -> Result<(), Exit> {
         config.token = Some(token.to_string());
         return Ok(());
     }
-    let (user, password) = (flags.text("user"), flags.text("password"));
+    config.credentials = authentication_from(flags.text("user"), flags.text("password"), "Password: ")?;
+    Ok(())
+}
+
+/// The user and the password that two flags name; asks for the password if neither does.
+pub fn authentication_from(user: &str, password: &str, question: &str) -> Result<Option<Credentials>, Exit> {
     if user.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let (user, password) = match user.split_once(':') {
         _ if !password.is_empty() => (user.to_string(), password.to_string()),
         Some((user, password)) => (user.to_string(), password.to_string()),
-        None => (user.to_string(), crate::prompt::password("Password: ").map_err(Exit::error)?),
+        None => (user.to_string(), crate::prompt::password(question).map_err(Exit::error)?),
     };
-    if !user.is_empty() && !password.is_empty() {
-        config.credentials = Some(Credentials { user, password });
-    }
-    Ok(())
+    let known = !user.is_empty() && !password.is_empty();
+    Ok(known.then_some(Credentials { user, password }))
 }

@@ -98,6 +98,24 @@ async fn not_built(call: Invocation) -> Result<(), Exit> {
     Err(Exit::bad_feature(format!("{name} is not built yet")))
 }
 
+/// SIGINT and SIGTERM, from now on: for commands that have something to give back.
+fn signals() -> Result<tokio::sync::mpsc::Receiver<()>, Exit> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Exit::error)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Exit::error)?;
+    // One is enough: after it the command ends.
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let _ = sender.send(()).await; // nobody waits for it any more
+        std::future::pending::<()>().await
+    });
+    Ok(receiver)
+}
+
 /// A word as text.
 fn text(word: &Bytes) -> String {
     String::from_utf8_lossy(word).into_owned()

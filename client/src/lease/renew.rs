@@ -1,7 +1,7 @@
 //! The task that keeps a client's leases alive: one stream for all of them.
 //!
-//! Every half second it asks for each lease that is due: a third of its time has passed, or it has had no answer yet. A lease whose
-//! time has passed without an answer is given up. A broken stream is opened again half a second later, for ever.
+//! It asks for each lease when a third of its time has passed, and again every half second until there is an answer. A lease whose
+//! time has passed without one is given up. A broken stream is opened again half a second later, for ever.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ferrite_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse}
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryFutureExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Renew;
@@ -18,9 +18,12 @@ use crate::call::{Scope, SharedWire};
 use crate::error::Error;
 use crate::stubs::lease_client::LeaseClient;
 
-const ROUND: Duration = Duration::from_millis(500);
+/// How long to wait for an answer before asking again.
+const REPEAT: Duration = Duration::from_millis(500);
+/// The shortest time between two rounds over all leases: what falls due meanwhile goes out together.
+const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 const REOPEN: Duration = Duration::from_millis(500);
-/// Requests handed to the transport and not yet sent. Full: the rest is asked for in the next round.
+/// Requests handed to the transport and not yet sent. Full: the rest is asked for half a second later.
 const OUTGOING_REQUESTS: usize = 1024;
 
 /// A lease that is kept alive.
@@ -48,7 +51,17 @@ impl Leases {
             kept.readers.retain(|reader| !reader.is_closed());
             !kept.readers.is_empty() && kept.lost > now
         });
-        self.0.iter().filter(|(_, kept)| kept.due <= now).map(|(id, _)| *id).collect()
+        let due = self.0.iter_mut().filter(|(_, kept)| kept.due <= now);
+        due.map(|(id, kept)| {
+            kept.due = now + REPEAT;
+            *id
+        })
+        .collect()
+    }
+
+    /// When there is something to do next.
+    fn next_round(&self) -> Option<Instant> {
+        self.0.values().map(|kept| kept.due.min(kept.lost)).min()
     }
 
     fn on_answer(&mut self, answer: LeaseKeepAliveResponse, now: Instant) {
@@ -70,24 +83,29 @@ type Answers = BoxStream<'static, Result<LeaseKeepAliveResponse, Error>>;
 
 pub(super) async fn run(wire: SharedWire, mut commands: mpsc::UnboundedReceiver<Renew>) {
     let mut leases = Leases::default();
-    let mut rounds = tokio::time::interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_round = Instant::now();
     let (mut requests, mut answers) = open(&wire, Duration::ZERO);
     loop {
+        // A lease comes with a command, so without one there is nothing to wake up for.
+        let next = leases.next_round().map(|next| next.max(last_round + SHORTEST_ROUND));
+        let round = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             command = commands.recv() => match command {
-                Some(renew) => {
-                    leases.add(renew, Instant::now());
-                    rounds.reset_immediately();
-                }
+                Some(renew) => leases.add(renew, Instant::now()),
                 None => return,
             },
             answer = answers.next() => match answer {
                 Some(Ok(answer)) => leases.on_answer(answer, Instant::now()),
                 Some(Err(_)) | None => (requests, answers) = open(&wire, REOPEN),
             },
-            _ = rounds.tick() => {
-                for id in leases.round(Instant::now()) {
+            () = round => {
+                last_round = Instant::now();
+                for id in leases.round(last_round) {
                     if requests.try_send(LeaseKeepAliveRequest { id }).is_err() {
                         break;
                     }
@@ -132,8 +150,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let (mut leases, _reader) = kept(start);
         assert_eq!(leases.round(at(0)), [7]);
+        assert_eq!(leases.round(at(0)), [] as [i64; 0], "give it time");
+        assert_eq!(leases.next_round(), Some(at(0) + REPEAT));
         assert_eq!(leases.round(at(1)), [7], "no answer yet");
         leases.on_answer(answer(9), at(1));
+        assert_eq!(leases.next_round(), Some(at(4)));
         assert_eq!(leases.round(at(3)), [] as [i64; 0]);
         assert_eq!(leases.round(at(4)), [7]);
     }

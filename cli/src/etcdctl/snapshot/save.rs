@@ -8,7 +8,7 @@ use ferrite_client::Client;
 use tokio::time::Instant;
 
 use crate::command::{Command, Group, Invocation};
-use crate::etcdctl::connect::{Settings, open_failed};
+use crate::etcdctl::connect::{Settings, io_reason, open_failed};
 use crate::etcdctl::{only, text};
 use crate::exit::{self, Exit};
 use crate::go::duration::GoDuration;
@@ -72,7 +72,7 @@ async fn save(client: &Client, endpoint: &str, path: &str) -> Result<String, Exi
     let mut part = Part::create(format!("{path}.part"))?;
     info("created temporary db file", &[("path", &part.path)]);
     let start = Instant::now();
-    let mut snapshot = client.snapshot().await.map_err(Exit::interrupted)?;
+    let mut snapshot = client.snapshot().await.map_err(|error| Exit::interrupted(error.with_code()))?;
     info("fetching snapshot", &[("endpoint", endpoint)]);
     let could_not = |what: &str| {
         let what = what.to_string();
@@ -92,10 +92,18 @@ async fn save(client: &Client, endpoint: &str, path: &str) -> Result<String, Exi
     let size = crate::print::simple::size(bytes as i64);
     let version = snapshot.version().to_string();
     info("fetched snapshot", &[("endpoint", endpoint), ("size", &size), ("took", &took), ("etcd-version", &version)]);
-    let renamed = std::fs::rename(&part.path, path);
-    renamed.map_err(|error| Exit::interrupted(format!("could not rename {} to {path} ({error})", part.path)))?;
+    rename(&part.path, path)?;
     info("saved", &[("path", path)]);
     Ok(version)
+}
+
+fn rename(from: &str, to: &str) -> Result<(), Exit> {
+    let reason = match std::fs::rename(from, to) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => "file exists".to_string(),
+        Err(error) => io_reason(&error),
+    };
+    Err(Exit::interrupted(format!("could not rename {from} to {to} (rename {from} {to}: {reason})")))
 }
 
 fn info(message: &str, fields: &[(&str, &str)]) {
