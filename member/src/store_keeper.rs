@@ -65,14 +65,17 @@ pub struct StoreKeeper<V: Vfs, D> {
     has_more: bool,
     /// Those who are told when there is nothing to clean any more. Bounded by the calls that clients may have open.
     defragmenting: Vec<D>,
+    /// Somebody waits for all to be in files, and there has been no space for it.
+    flushing: bool,
 }
 
 impl<V: Vfs, D> StoreKeeper<V, D> {
     pub fn new(store: Store<V>) -> StoreKeeper<V, D> {
-        StoreKeeper { store, has_more: true, defragmenting: Vec::new() }
+        StoreKeeper { store, has_more: true, defragmenting: Vec::new(), flushing: false }
     }
 
-    /// Does all that waits; with nothing waiting, a step of cleaning.
+    /// Does all that waits; with nothing waiting, a step of cleaning. While space is short, call it now and then: what the
+    /// disk had no room for is tried again.
     pub fn step(&mut self, jobs: &mut Vec<StoreJob<D>>) -> Result<StoreDone<D>, StoreKeeperError> {
         let mut done = StoreDone {
             flushed: None,
@@ -82,11 +85,22 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             has_more: false,
             is_closed: false,
         };
-        done.is_short_of_space = self.write_all()? == Space::Short;
+        let is_full = match self.write_all() {
+            Ok(space) => {
+                done.is_short_of_space = space == Space::Short;
+                false
+            }
+            // Nothing is lost: the rest stays in the window and in the log.
+            Err(StoreError::Full { .. }) => {
+                done.is_short_of_space = true;
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
         for job in jobs.drain(..) {
             match job {
                 StoreJob::Write => {}
-                StoreJob::Flush => done.flushed = Some(self.store.applied()),
+                StoreJob::Flush => self.flushing = true,
                 StoreJob::Checkpoint(hard_state) => done.checkpoint = Some(self.checkpoint(hard_state)?),
                 StoreJob::Trim(dead) => {
                     self.store.trim(&dead);
@@ -102,6 +116,10 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
                     done.is_closed = true;
                 }
             }
+        }
+        if self.flushing && !is_full {
+            self.flushing = false;
+            done.flushed = Some(self.store.applied());
         }
         self.store.dump_if_due()?;
         if self.has_more {

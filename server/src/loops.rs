@@ -208,9 +208,9 @@ pub fn store<V: Vfs>(
 ) -> Result<(), Fatal> {
     let mut jobs = Vec::new();
     let mut more = Vec::new();
-    let mut has_more = true;
+    let mut again_at = Some(Instant::now());
     loop {
-        inbox.take(&mut jobs, has_more.then(Instant::now));
+        inbox.take(&mut jobs, again_at);
         let linger = Instant::now() + STORE_LINGER;
         while !jobs.is_empty() && jobs.iter().all(|job| matches!(job, StoreJob::Write)) && Instant::now() < linger {
             inbox.take(&mut more, Some(linger));
@@ -218,7 +218,12 @@ pub fn store<V: Vfs>(
         }
         store_knows.store(false, Ordering::SeqCst);
         let done = keeper.step(&mut jobs)?;
-        has_more = done.has_more;
+        // A disk without room is looked at again now and then.
+        again_at = match (done.has_more, done.is_short_of_space) {
+            (true, _) => Some(Instant::now()),
+            (false, true) => Some(Instant::now() + Duration::from_secs(1)),
+            (false, false) => None,
+        };
         signals.store_is_short.store(done.is_short_of_space, Ordering::Relaxed);
         if let Some(index) = done.flushed {
             hand_on(&outlets.apply, ApplyJob::Stored(index));

@@ -115,6 +115,8 @@ pub struct Store<V: Vfs> {
     drain: Drain,
     frame: FrameBuilder,
     last: Position,
+    /// Dead revisions whose records are still in the window.
+    dying: Vec<Revision>,
     cleaning: Option<Cleaning<V>>,
     /// Copy whatever gives anything back, until nothing does: somebody asked for it.
     is_defragmenting: bool,
@@ -202,15 +204,14 @@ impl<V: Vfs> Store<V> {
         })
     }
 
-    /// Marks revisions dead: a compaction that has been written took them out of the index. Unknown ones are dead already.
-    ///
-    /// # Panics
-    /// If one is not written yet.
+    /// Marks revisions dead: a compaction took them out of the index. Those that are not there are dead already; those
+    /// that are still in the window are marked when they have been written.
     pub fn trim(&mut self, dead: &[Revision]) {
+        let last = self.last.revision;
+        self.dying.extend(dead.iter().filter(|revision| **revision > last));
         let Segments { sealed, tail, .. } = &mut self.segments;
         let mut holding: Vec<&mut Sealed> = sealed.iter_mut().filter(|one| !one.segment.places.is_empty()).collect();
         for revision in dead {
-            assert!(*revision <= self.last.revision, "{revision:?} is trimmed before it is written");
             if let Some((position, place)) = tail.runs.find(*revision) {
                 tail.liveness.mark(position, &place);
                 continue;
@@ -332,6 +333,10 @@ impl<V: Vfs> Store<V> {
             // Readers find it in the files before it goes from the window.
             self.show_tail();
             self.drain.release();
+            if !self.dying.is_empty() {
+                let dying = std::mem::take(&mut self.dying);
+                self.trim(&dying);
+            }
         }
         Ok(Written { effects, applied: self.last.index, space: self.prepare_spare()? })
     }

@@ -81,6 +81,7 @@ pub(super) fn open<V: Vfs>(
         drain: Drain::new(window),
         frame: FrameBuilder::default(),
         last,
+        dying: Vec::new(),
         cleaning: None,
         is_defragmenting: false,
         shared,

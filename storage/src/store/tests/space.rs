@@ -102,6 +102,24 @@ fn what_dies_during_a_copy_is_dead_in_it() {
 }
 
 #[test]
+fn what_dies_in_the_window_is_dead_once_it_is_written() {
+    let model = Model::new(16, 200);
+    let disk = disk();
+    let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
+    run.append(200);
+    run.store.write(2000).unwrap();
+    let dead: Vec<_> = model.dead(Index(200)).into_iter().collect();
+    run.store.trim(&dead);
+    run.write_all();
+    let sizes = run.store.sizes();
+    run.store.trim(&dead);
+    assert_eq!(run.store.sizes(), sizes, "all were marked");
+    let alive = model.records(Index(200)).into_values().filter(|record| !dead.contains(&record.revision));
+    let alive: usize = alive.map(|record| frame::record_bytes(record.key_value.len())).sum();
+    assert_eq!(sizes.bytes_alive, alive as u64 + run.store.rows.alive_bytes);
+}
+
+#[test]
 fn a_full_disk_is_reported_before_it_hurts_and_loses_nothing() {
     let model = Model::new(15, 400);
     let (mut stops, mut warned) = (0, 0);
