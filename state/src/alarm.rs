@@ -30,6 +30,10 @@ impl Alarms {
         self.raised.iter().map(|(alarm, member_id)| pb::AlarmMember { alarm: *alarm, member_id: *member_id })
     }
 
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Table, Bytes, Bytes)> {
+        self.all().map(|alarm| (Table::Alarm, alarm.encode_to_vec().into(), Bytes::new()))
+    }
+
     /// Whether any member has raised an alarm of this kind.
     pub fn is_raised(&self, alarm: AlarmType) -> bool {
         self.raised.range((alarm as i32, 0)..=(alarm as i32, u64::MAX)).next().is_some()

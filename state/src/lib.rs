@@ -25,6 +25,6 @@ mod testing;
 pub mod watch;
 
 pub use answer::{Outcome, Response};
-pub use apply::{Applied, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};
+pub use apply::{Applied, ConfChanged, Halt, LoadError, Row, Settings, Shared, State, Tables, Want};
 pub use command::{Command, Proposal, RequestId};
 pub use error::{ApplyError, ReadError, RevisionError};

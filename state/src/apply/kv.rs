@@ -75,6 +75,8 @@ impl State {
         }
         self.revisions.compacted = request.revision;
         let compacted = request.revision as u64;
+        self.tables.marks.scheduled = Some(compacted);
+        self.tables_changed = true;
         effect.rows.push(tables::compaction(tables::SCHEDULED_COMPACTION, compacted));
         self.trimmer.add(compacted, before, effect.index);
         Ok(Response::Compaction(CompactionAnswer { revision: self.revisions.current as i64, compacted }))

@@ -10,9 +10,11 @@
 
 mod kv;
 mod lease;
+mod rows;
 mod state;
 #[cfg(test)]
 mod tests;
 mod txn;
 
+pub use rows::Row;
 pub use state::{Applied, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};

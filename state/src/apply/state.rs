@@ -14,7 +14,7 @@ use crate::cluster::{self, Cluster, ClusterVersion, Member};
 use crate::command::{AuthCommand, Command, ConfChange};
 use crate::lease::{self, Lessor, SharedLessor};
 use crate::mvcc::{self, Keyspace, Trimmed, Trimmer};
-use crate::tables::{self, row};
+use crate::tables::{self, Marks, row};
 use crate::{ApplyError, Outcome};
 
 /// What the log decides. One writer owns it; readers hold [`Shared`].
@@ -22,9 +22,9 @@ use crate::{ApplyError, Outcome};
 pub struct State {
     pub(super) shared: Shared,
     pub(super) revisions: Progress,
-    tables: Tables,
+    pub(super) tables: Tables,
     /// Whether the published tables are older than ours.
-    tables_changed: bool,
+    pub(super) tables_changed: bool,
     pub(super) trimmer: Trimmer,
     /// Rows that ride in the next effect: nothing is on disk without an index.
     pub(super) rows: Vec<RowChange>,
@@ -43,6 +43,7 @@ pub(super) struct Progress {
 pub struct Tables {
     pub cluster: Cluster,
     pub alarms: Alarms,
+    pub(super) marks: Marks,
 }
 
 /// What readers hold of the state: it goes on while they look.
@@ -145,8 +146,9 @@ impl State {
         revisions: Revisions,
         settings: Settings,
     ) -> Result<(State, Vec<Revision>), LoadError> {
-        let mut tables = Tables { cluster: Cluster::new(settings.max_learners), alarms: Alarms::default() };
-        let (mut scheduled, mut finished, mut auth_revision) = (-1, -1, None);
+        let cluster = Cluster::new(settings.max_learners);
+        let mut tables = Tables { cluster, alarms: Alarms::default(), marks: Marks::default() };
+        let mut auth_revision = None;
         let mut leases = Vec::new();
         for (table, key, value) in rows {
             let (key, value) = (key.as_ref(), value.as_ref());
@@ -156,8 +158,12 @@ impl State {
                 }
                 (Table::Lease, key) => leases.push((key.to_vec(), value.to_vec())),
                 (Table::Auth, tables::AUTH_REVISION) => auth_revision = Some(()),
-                (Table::Meta, tables::SCHEDULED_COMPACTION) => scheduled = tables::parse_compaction(key, value)?,
-                (Table::Meta, tables::FINISHED_COMPACTION) => finished = tables::parse_compaction(key, value)?,
+                (Table::Meta, tables::SCHEDULED_COMPACTION) => {
+                    tables.marks.scheduled = Some(tables::parse_compaction(key, value)?);
+                }
+                (Table::Meta, tables::FINISHED_COMPACTION) => {
+                    tables.marks.finished = Some(tables::parse_compaction(key, value)?);
+                }
                 (Table::Auth | Table::AuthRoles | Table::AuthUsers, _) => {}
                 (Table::Cluster | Table::Members | Table::MembersRemoved | Table::Meta, _) => {
                     tables.cluster.load_row(table, key, value)?;
@@ -166,15 +172,17 @@ impl State {
         }
         let mut lessor = Lessor::load(settings.min_lease_ttl_seconds, leases)?;
         // A compaction that was asked for is in force, whether it was finished or not. Loading finishes it.
-        let compacted = i64::max(scheduled, finished);
+        let asked = tables.marks.scheduled.max(tables.marks.finished);
+        let compacted = asked.map_or(-1, |main| main as i64);
         let loaded = mvcc::load(revisions, compacted)?;
         for (key, lease) in &loaded.leases {
             // A key whose lease is missing has none, as in etcd.
             let _ = lessor.attach(key, *lease);
         }
         let mut rows = Vec::new();
-        if compacted > finished {
-            rows.push(tables::compaction(tables::FINISHED_COMPACTION, compacted as u64));
+        if let Some(main) = asked.filter(|_| asked > tables.marks.finished) {
+            tables.marks.finished = Some(main);
+            rows.push(tables::compaction(tables::FINISHED_COMPACTION, main));
         }
         if auth_revision.is_none() {
             rows.push(row(Table::Auth, tables::AUTH_REVISION, 1_u64.to_be_bytes().to_vec()));
@@ -269,6 +277,8 @@ impl State {
     pub fn trim_step(&mut self, keys: usize) -> Trimmed {
         let trimmed = self.trimmer.step(&self.shared.keyspace, keys);
         if let Some(finished) = trimmed.finished {
+            self.tables.marks.finished = Some(finished);
+            self.tables_changed = true;
             self.rows.push(tables::compaction(tables::FINISHED_COMPACTION, finished));
         }
         trimmed

@@ -12,7 +12,7 @@ use super::member::go_escaped;
 use super::{ClusterVersion, Member, conf_state};
 use crate::ApplyError;
 use crate::command::{ConfChange, MemberChange};
-use crate::tables::row;
+use crate::tables::{no_row, row};
 
 /// The cluster as the log decides it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub struct Cluster {
 struct Versions {
     cluster: Option<ClusterVersion>,
     storage: Option<ClusterVersion>,
-    downgrade: DowngradeInfo,
+    /// `None` until it is set for the first time.
+    downgrade: Option<DowngradeInfo>,
 }
 
 /// Whether the cluster is being moved to an older version.
@@ -92,7 +93,7 @@ impl Cluster {
                     Some(text()?.parse().map_err(|e: super::version::NoVersion| error(e.to_string()))?);
             }
             (Table::Cluster, Ok(DOWNGRADE)) => {
-                self.versions.downgrade = serde_json::from_slice(value).map_err(|e| error(e.to_string()))?;
+                self.versions.downgrade = Some(serde_json::from_slice(value).map_err(|e| error(e.to_string()))?);
             }
             (Table::Meta, Ok(CONF_STATE)) => self.conf = conf_state::from_json(value).map_err(error)?,
             (Table::Meta, Ok(STORAGE_VERSION)) => {
@@ -137,8 +138,23 @@ impl Cluster {
         self.versions.storage.as_ref()
     }
 
-    pub fn downgrade(&self) -> &DowngradeInfo {
-        &self.versions.downgrade
+    pub fn downgrade(&self) -> DowngradeInfo {
+        self.versions.downgrade.clone().unwrap_or_default()
+    }
+
+    /// All rows about the cluster.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Table, Bytes, Bytes)> {
+        let members = self.members.keys().map(|id| self.member_row(*id));
+        let removed = self.removed.iter().map(|id| row(Table::MembersRemoved, member_key(*id), "removed"));
+        let changed_ever = !(self.members.is_empty() && self.removed.is_empty());
+        let conf = changed_ever.then(|| self.conf_row());
+        let versions = &self.versions;
+        let cluster =
+            versions.cluster.as_ref().map(|version| row(Table::Cluster, CLUSTER_VERSION, version.to_string()));
+        let storage = versions.storage.as_ref().map(|version| row(Table::Meta, STORAGE_VERSION, version.to_string()));
+        let downgrade = versions.downgrade.as_ref().map(downgrade_row);
+        let single = [conf, cluster, storage, downgrade].into_iter().flatten();
+        members.chain(removed).chain(single).filter_map(|row| Some((row.table, row.key, row.value?)))
     }
 
     /// Changes a member, if the change is valid.
@@ -163,16 +179,15 @@ impl Cluster {
                 conf_state::remove(&mut self.conf, node);
                 self.members.remove(&node);
                 self.removed.insert(node);
-                let key = Bytes::from(format!("{:x}", node.0));
-                rows.push(RowChange { table: Table::Members, key: key.clone(), value: None });
-                rows.push(row(Table::MembersRemoved, key, "removed"));
+                rows.push(no_row(Table::Members, member_key(node)));
+                rows.push(row(Table::MembersRemoved, member_key(node), "removed"));
             }
             MemberChange::Update { member } => {
                 self.members.get_mut(&node).expect("validated").peer_urls.clone_from(&member.peer_urls);
                 rows.push(self.member_row(node));
             }
         }
-        rows.push(row(Table::Meta, CONF_STATE, conf_state::to_json(&self.conf)));
+        rows.push(self.conf_row());
         Ok(())
     }
 
@@ -206,7 +221,11 @@ impl Cluster {
     }
 
     fn member_row(&self, id: NodeId) -> RowChange {
-        row(Table::Members, format!("{:x}", id.0), self.members[&id].to_json())
+        row(Table::Members, member_key(id), self.members[&id].to_json())
+    }
+
+    fn conf_row(&self) -> RowChange {
+        row(Table::Meta, CONF_STATE, conf_state::to_json(&self.conf))
     }
 
     /// A member tells its name and where clients reach it. Removed members are not heard.
@@ -239,10 +258,19 @@ impl Cluster {
 
     pub fn set_downgrade(&mut self, set: &membershippb::DowngradeInfoSetRequest, rows: &mut Vec<RowChange>) {
         let target_version = if set.enabled { set.ver.clone() } else { String::new() };
-        self.versions.downgrade = DowngradeInfo { target_version, enabled: set.enabled };
-        let json = serde_json::to_string(&self.versions.downgrade).expect("text and a flag have a JSON form");
-        rows.push(row(Table::Cluster, DOWNGRADE, go_escaped(json)));
+        let downgrade = DowngradeInfo { target_version, enabled: set.enabled };
+        rows.push(downgrade_row(&downgrade));
+        self.versions.downgrade = Some(downgrade);
     }
+}
+
+fn member_key(id: NodeId) -> String {
+    format!("{:x}", id.0)
+}
+
+fn downgrade_row(downgrade: &DowngradeInfo) -> RowChange {
+    let json = serde_json::to_string(downgrade).expect("text and a flag have a JSON form");
+    row(Table::Cluster, DOWNGRADE, go_escaped(json))
 }
 
 #[cfg(test)]

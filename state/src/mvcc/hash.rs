@@ -67,6 +67,26 @@ impl Keyspace {
         }
     }
 
+    /// The checksum of every record that is there, trimmed or not, up to the newest revision, which comes with it.
+    pub(crate) fn hash_records(&self) -> (Checksum, u64) {
+        let view = View::of_all(self, 0);
+        let view = view.expect("the newest revision is not compacted");
+        let mut revisions = Vec::new();
+        let mut rest = Some(KeyRange::all());
+        while let Some(range) = rest {
+            let position = self.index.read().walk(&range, STEP_KEYS, |_, life| {
+                let written = life.stamps().map(|stamp| stamp.revision());
+                revisions.extend(written.filter(|revision| revision.main <= view.main()));
+                ControlFlow::Continue(())
+            });
+            rest = position.map(|position| position.rest_of(&range));
+        }
+        revisions.sort_unstable();
+        // What is trimmed meanwhile is gone, and does not count.
+        let checksums = revisions.into_iter().filter_map(|revision| self.revisions.checksum(revision));
+        (checksums.fold(Checksum::default(), Checksum::then), view.main())
+    }
+
     /// The hashes of the last compactions, oldest first.
     pub fn compaction_hashes(&self) -> Vec<KeyValueHash> {
         self.hashes.lock().hashes.clone()

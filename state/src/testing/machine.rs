@@ -67,6 +67,13 @@ impl Machine {
         outcome
     }
 
+    /// What effects have written is what the state means.
+    pub fn check_rows(&self) {
+        let written: Vec<_> =
+            self.rows.iter().map(|((table, key), value)| (*table, key.clone(), value.clone())).collect();
+        assert_eq!(self.state.shared().rows(), written);
+    }
+
     /// Trims all that is compacted, in steps of so many keys.
     pub fn trim(&mut self, keys: usize) {
         while self.state.trim_step(keys).more {}

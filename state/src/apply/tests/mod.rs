@@ -107,6 +107,7 @@ fn agree(one: &mut Machine, two: &mut Machine, seed: u64) {
         machine.apply(&crate::Command::Noop).unwrap();
     }
     assert_eq!(one.rows, two.rows, "seed {seed}");
+    one.check_rows();
     let records = |machine: &Machine| machine.effects.iter().flat_map(|e| e.records.clone()).collect::<Vec<_>>();
     assert_eq!(records(one), records(two), "seed {seed}");
     let current = one.state.shared().keyspace.revision() as i64;

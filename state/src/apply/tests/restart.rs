@@ -188,6 +188,8 @@ fn run(seed: u64, length: usize) {
     let rows: Vec<_> = plain.rows.iter().map(|((table, key), value)| (*table, key.clone(), value.clone())).collect();
     assert_eq!(stored.rows, rows, "seed {seed}");
     assert_eq!(stored.state.tables(), plain.state.tables(), "seed {seed}");
+    plain.check_rows();
+    assert_eq!(stored.state.shared().hash(), plain.state.shared().hash(), "seed {seed}");
     let (one, two) = (stored.state.shared(), plain.state.shared());
     assert_eq!(one.keyspace.revision(), two.keyspace.revision(), "seed {seed}");
     assert_eq!(one.keyspace.compacted(), two.keyspace.compacted(), "seed {seed}");
