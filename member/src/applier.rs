@@ -138,14 +138,15 @@ impl<P: Waiter> Applier<P> {
             Some(Waits::Client(_)) => Want::Answer,
             Some(Waits::Duty) | None => Want::Effect,
         };
-        let applied = self.state.apply(entry.index, entry.term, &command, want)?;
         if !self.window.has_room() {
-            // Those who read must see what the store is given: publishing makes the window's front movable.
+            // Those who read must see what the store is given: publishing makes the window's front movable. All that is
+            // applied is in the window here; a revision that is published before its records are there cannot be read.
             self.publish();
             if !self.window.wait_for_room() {
                 return Err(ApplierError::StoreGone);
             }
         }
+        let applied = self.state.apply(entry.index, entry.term, &command, want)?;
         self.window.append(applied.effect);
         self.pending.entries_since_sweep += 1;
         done.conf_changes.extend(applied.conf_change.map(|changed| ConfChanged { change: for_raft(changed.change) }));
