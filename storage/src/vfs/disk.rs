@@ -176,7 +176,10 @@ mod tests {
         assert_eq!(file.read_at(&mut buffer, 1).unwrap(), 9);
         assert_eq!(&buffer[..9], b"\0\x00456\0\0\0\0");
         file.set_len(6).unwrap();
-        assert_eq!(&*file.map().unwrap(), b"\0\0\x00456");
+        let mapping = file.map().unwrap();
+        assert_eq!(&*mapping, b"\0\0\x00456");
+        mapping.release();
+        assert_eq!(&*mapping, b"\0\0\x00456");
         assert_eq!(Disk.read(&path).unwrap(), b"\0\0\x00456");
 
         let to = dir.join("e");

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use ferrite_raft::{Index, Term};
 
 use super::*;
-use crate::vfs::LyingDisk;
 use crate::vfs::lying::Dice;
+use crate::vfs::{Disk, LyingDisk};
 use crate::{Effect, Record, RowChange};
 
 const DIR: &str = "/member/store";
@@ -332,6 +332,41 @@ fn readers_find_all_that_is_published_while_it_moves() {
             assert!(reader.join().unwrap() > 0);
         }
     });
+}
+
+#[test]
+fn the_same_on_a_real_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("store");
+    let model = Model::new(22, 400);
+    let (mut store, mut opened) = Store::create(Disk, &dir, IDENTITY, SMALL).unwrap();
+    for effects in model.effects.chunks(40) {
+        effects.iter().for_each(|effect| opened.window.append(effect.clone()));
+        opened.window.publish();
+        while store.write(700).unwrap().effects > 0 {}
+        store.trim(&model.dead(store.applied()).into_iter().collect::<Vec<_>>());
+        store.dump_if_due().unwrap();
+        while store.clean(500).unwrap() == Cleaned::Step {}
+        model.check_revisions(&opened.revisions, store.applied(), &model.dead(store.applied()));
+    }
+    assert_eq!(store.sync().unwrap(), Index(400));
+    let held = opened.revisions.scan(Revision::default(), u64::MAX).next().unwrap().unwrap();
+    store.defragment().unwrap();
+    while store.clean(500).unwrap() == Cleaned::Step {}
+    assert!(matches!(Store::open(Disk, &dir, IDENTITY, Index(0), SMALL), Err(StoreError::Locked { .. })));
+    let sizes = store.sizes();
+    drop((store, opened));
+    assert_eq!(
+        held.key_value[..],
+        model.records(Index(400))[&held.revision].key_value,
+        "its file is gone, not its bytes"
+    );
+
+    let (mut store, opened) = Store::open(Disk, &dir, IDENTITY, Index(400), SMALL).unwrap();
+    assert_eq!((opened.applied, opened.warnings.len()), (Index(400), 0));
+    model.check(&opened, &model.dead(Index(400)));
+    store.trim(&model.dead(Index(400)).into_iter().collect::<Vec<_>>());
+    assert_eq!(store.sizes(), sizes);
 }
 
 #[test]
