@@ -7,7 +7,6 @@
 //! Ports are bound before the data directory is touched, and served when this member has published itself.
 
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -15,22 +14,22 @@ use std::time::{Duration, Instant};
 
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
-use ferrite_observe::metrics::{Registry, families};
+use ferrite_observe::metrics::Registry;
 use ferrite_storage::vfs::{Disk, Vfs};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::assemble::{Assembled, Owners, assemble};
 use crate::config::{self, Command, Config, ConfigError, Url};
-use crate::grpc::{self, Services};
 use crate::handle::{Door, Handle};
+use crate::http::{self, FrontDoor};
+use crate::init;
+use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, Clock, Fatal};
+use crate::net::{NetThread, rpc_settings, services_settings};
 use crate::post::Post;
-use crate::rpc::{
-    Accepted, Acceptor, ByteCounters, Keepalive, Router, Service, Settings, Socket, lane, serve_accepted,
-};
+use crate::rpc::{Accepted, Acceptor, lane};
 
 /// A data directory that another process holds is waited for so long: restarts overlap.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -62,7 +61,11 @@ pub fn main() -> ExitCode {
             print!("{}", config::version());
             ExitCode::SUCCESS
         }
-        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Serve(config)) => {
+            let arguments: Vec<String> = std::env::args().collect();
+            log!(early, lines::RUNNING, Value::List(&arguments));
+            serve(&config)
+        }
         Err(error) => refuse(&early, error),
     }
 }
@@ -100,7 +103,7 @@ fn serve(config: &Config) -> ExitCode {
         Err(error) => return fail(&logger, &error),
     };
     match LocalSet::new().block_on(&runtime, run(config, &logger)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(signal) => init::end_by(signal),
         Err(error) => fail(&logger, &*error),
     }
 }
@@ -112,10 +115,14 @@ fn fail(logger: &Logger, error: &(impl std::fmt::Display + ?Sized)) -> ExitCode 
 }
 
 type AnyError = Box<dyn std::error::Error>;
+type JoinTask = tokio::task::JoinHandle<()>;
 
-async fn run(config: &Config, logger: &Logger) -> Result<(), AnyError> {
-    let listen = &config.urls.listen_client;
-    let listeners = bind_all(listen).await?;
+/// Runs the server until a signal ends it, and says which one.
+async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
+    let (peer_urls, client_urls) = (texts(&config.urls.listen_peer), texts(&config.urls.listen_client));
+    log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
+    log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
+    let listeners = bind_all(&config.urls).await?;
     let Assembled { owners, door, is_restart: _, warnings } = open(config, logger).await?;
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
@@ -124,36 +131,40 @@ async fn run(config: &Config, logger: &Logger) -> Result<(), AnyError> {
     let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
     let threads = start_owners(owners, &door, &posts, logger)?;
     let registry = Arc::new(Registry::new());
-    families::register_fresh(&registry);
     let (stop, stopped) = watch::channel(false);
-    let mut lanes = Vec::new();
     let mut net = Vec::new();
+    let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::ALL.map(|port| (port, Vec::new())).into();
     for post in &posts {
-        let (sender, receiver) = lane();
-        lanes.push(sender);
+        let handle = Handle::new(door.clone(), post.clone());
+        if net.is_empty() {
+            http::register(&registry, config, &handle);
+        }
         let thread = NetThread {
-            handle: Handle::new(door.clone(), post.clone()),
-            post: post.clone(),
+            handle,
             registry: registry.clone(),
             services: services_settings(config),
             rpc: rpc_settings(config),
+            door: FrontDoor { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() },
             stopped: stopped.clone(),
             logger: logger.clone(),
         };
-        net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receiver))?);
+        let mut receivers = Vec::new();
+        for (port, senders) in &mut lanes {
+            let (sender, receiver) = lane();
+            senders.push(sender);
+            receivers.push((*port, receiver));
+        }
+        net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receivers))?);
     }
     drop(stopped);
+    let (late, early): (Vec<Bound>, Vec<Bound>) =
+        listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
+    let mut accepting = accept(early, &lanes, logger);
     until_published(&door).await;
-    let open_files = max_connections();
-    let mut accepting = Vec::new();
-    for (socket, url) in listeners.into_iter().zip(listen) {
-        let acceptor = Acceptor::new(socket, url.to_string(), lanes.clone(), open_files, logger.clone());
-        accepting.push(tokio::task::spawn_local(acceptor.run()));
-        log!(logger, lines::READY);
-        log!(logger, lines::SERVING_INSECURELY, "grpc+http", &url.address);
-    }
+    accepting.append(&mut accept(late, &lanes, logger));
     drop(lanes);
-    let name = until_signal().await?;
+    init::notify_ready(logger);
+    let (signal, name) = until_signal().await?;
     log!(logger, lines::RECEIVED_SIGNAL, name);
     let (peers, clients) = (texts(&config.urls.advertise_peer), texts(&config.urls.advertise_client));
     log!(
@@ -177,7 +188,26 @@ async fn run(config: &Config, logger: &Logger) -> Result<(), AnyError> {
         Value::List(&peers),
         Value::List(&clients)
     );
-    Ok(())
+    Ok(signal)
+}
+
+/// Starts an acceptor for each listener; it deals its connections out to the lanes of its port.
+fn accept(listeners: Vec<Bound>, lanes: &[(Port, Vec<mpsc::Sender<Accepted>>)], logger: &Logger) -> Vec<JoinTask> {
+    let connections = max_connections();
+    let acceptors = listeners.into_iter().map(|Bound { port, url, socket }| {
+        let lanes = lanes.iter().find(|(each, _)| *each == port).map(|(_, lanes)| lanes.clone()).unwrap_or_default();
+        let acceptor = Acceptor::new(socket, url.to_string(), lanes, connections, logger.clone());
+        match port {
+            Port::Peer => log!(logger, lines::SERVING_PEERS, &url.address),
+            Port::Metrics => log!(logger, lines::SERVING_METRICS, &url.address),
+            Port::Client | Port::ClientGrpc | Port::ClientHttp => {
+                log!(logger, lines::READY);
+                log!(logger, lines::SERVING_INSECURELY, port.traffic(), &url.address);
+            }
+        }
+        tokio::task::spawn_local(acceptor.run())
+    });
+    acceptors.collect()
 }
 
 fn texts(urls: &[Url]) -> Vec<String> {
@@ -245,76 +275,6 @@ fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Resu
     std::thread::Builder::new().name(name.to_string()).stack_size(stack.max(STACK_BYTES)).spawn(body)
 }
 
-/// What a net thread is made of.
-struct NetThread {
-    handle: Handle,
-    post: Arc<Post>,
-    registry: Arc<Registry>,
-    services: grpc::Settings,
-    rpc: Settings,
-    stopped: watch::Receiver<bool>,
-    logger: Logger,
-}
-
-impl NetThread {
-    fn run(self, lane: mpsc::Receiver<Accepted>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a net thread's runtime needs no more than a few file descriptors");
-        LocalSet::new().block_on(&runtime, async {
-            let post = self.post.clone();
-            tokio::task::spawn_local(async move { post.deliver().await });
-            let mut router = Router::new(self.registry.clone());
-            grpc::register(&mut router, Rc::new(Services { handle: self.handle, settings: self.services }));
-            let counters = ByteCounters {
-                received: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_RECEIVED_BYTES_TOTAL, &[]),
-                sent: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_SENT_BYTES_TOTAL, &[]),
-            };
-            let service = Rc::new(Service::new(Some(router), None, self.rpc, counters));
-            let mut stopped = self.stopped.clone();
-            let serving = serve_accepted(service, lane, self.stopped, self.logger);
-            serving.await;
-            // All acceptors are gone. Calls that are open may end, for a while.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-            tokio::time::sleep(DRAIN / 4).await;
-        });
-    }
-}
-
-fn services_settings(config: &Config) -> grpc::Settings {
-    grpc::Settings {
-        max_txn_ops: config.limits.max_txn_ops as usize,
-        max_request_bytes: config.limits.max_request_bytes as usize,
-        quota_bytes: config.limits.quota_backend_bytes,
-        watch_progress_interval: config.limits.watch_progress_notify_interval,
-    }
-}
-
-fn rpc_settings(config: &Config) -> Settings {
-    const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
-    let streams = config.limits.max_concurrent_streams;
-    Settings {
-        max_message_bytes: config.limits.max_request_bytes as usize + GRPC_OVERHEAD_BYTES,
-        max_concurrent_streams: (streams != u32::MAX).then_some(streams),
-        keepalive: Keepalive {
-            min_interval: config.keepalive.min_time,
-            interval: config.keepalive.interval,
-            timeout: config.keepalive.timeout,
-        },
-    }
-}
-
-async fn bind_all(urls: &[Url]) -> Result<Vec<Socket>, AnyError> {
-    let mut sockets = Vec::new();
-    for url in urls {
-        let bound = match url.is_unix() {
-            true => UnixListener::bind(&url.address).map(Socket::Unix),
-            false => TcpListener::bind(&url.address).await.map(Socket::Tcp),
-        };
-        sockets.push(bound.map_err(|error| format!("listen tcp {}: bind: {error}", url.address))?);
-    }
-    Ok(sockets)
-}
-
 /// Waits until this member has published itself through the log: then it may serve.
 async fn until_published(door: &Door) {
     const LOOK: Duration = Duration::from_millis(5);
@@ -331,11 +291,11 @@ async fn until_published(door: &Door) {
     }
 }
 
-async fn until_signal() -> Result<&'static str, std::io::Error> {
+async fn until_signal() -> Result<(i32, &'static str), std::io::Error> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        _ = terminate.recv() => Ok("terminated"),
-        _ = interrupt.recv() => Ok("interrupt"),
+        _ = terminate.recv() => Ok((SignalKind::terminate().as_raw_value(), "terminated")),
+        _ = interrupt.recv() => Ok((SignalKind::interrupt().as_raw_value(), "interrupt")),
     }
 }
 

@@ -90,7 +90,7 @@ impl Default for Settings {
 
 /// What one net thread serves. `None` for a part that this listener does not have.
 pub struct Service {
-    pub router: Option<Router>,
+    pub router: Option<Rc<Router>>,
     pub pages: Option<Pages>,
     pub settings: Settings,
     pub counters: ByteCounters,
@@ -144,7 +144,7 @@ impl From<io::Error> for ConnectionError {
 }
 
 impl Service {
-    pub fn new(router: Option<Router>, pages: Option<Pages>, settings: Settings, counters: ByteCounters) -> Self {
+    pub fn new(router: Option<Rc<Router>>, pages: Option<Pages>, settings: Settings, counters: ByteCounters) -> Self {
         Self { router, pages, settings, counters, partial: Rc::default() }
     }
 
@@ -357,6 +357,8 @@ impl Service {
             hyper::server::conn::http1::Builder::new()
                 .timer(hyper_util::rt::TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                // As Go writes them, for those who compare texts.
+                .title_case_headers(true)
                 .serve_connection(socket, service)
         );
         tokio::select! {

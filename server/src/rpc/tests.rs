@@ -85,7 +85,7 @@ fn server(settings: Settings) -> Server {
         Box::pin(async move { Response::new(Bytes::from(format!("{} {}", request.method(), request.uri().path()))) })
     });
     let counters = ByteCounters { received: Counter::default(), sent: Counter::default() };
-    let service = Rc::new(Service::new(Some(router), Some(pages), settings, counters));
+    let service = Rc::new(Service::new(Some(Rc::new(router)), Some(pages), settings, counters));
     Server { registry, stop: watch::Sender::new(false), service, waiting }
 }
 
