@@ -12,10 +12,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
 use crate::config::Config;
-use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::known::Known;
-use crate::pool::Pool;
+use crate::pool::{Pool, Target};
 use crate::retry::{self, Decision, Repeat, Situation};
 use crate::stubs::auth_client::AuthClient;
 use crate::token::Token;
@@ -42,9 +41,9 @@ pub(crate) struct Scope {
 impl Wire {
     pub(crate) fn new(config: Config) -> Result<Wire, Error> {
         config.check()?;
-        let endpoints = config.endpoints.iter().map(|text| Endpoint::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let targets = Target::parse(&config, &config.endpoints)?;
         let token = Token::new(config.credentials.clone(), config.token.as_deref())?;
-        Ok(Wire { pool: Pool::new(endpoints, config.keep_alive), token, config })
+        Ok(Wire { pool: Pool::new(targets, config.keep_alive), token, config })
     }
 
     /// One call with a single request and a single response, repeated as the rules allow until the deadline.

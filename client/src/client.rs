@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::call::{Scope, Wire};
 use crate::config::Config;
-use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::lease::Renewals;
+use crate::pool::Target;
 use crate::watch::Streams;
 
 /// A client of a cluster. Cloning is cheap; the connections close with the last clone and the last watch or lease that uses them.
@@ -70,12 +70,11 @@ impl Client {
 
     /// Replaces the endpoints. The number of endpoints that retries go by stays that of the configuration.
     pub fn set_endpoints<E: AsRef<str>>(&self, endpoints: impl IntoIterator<Item = E>) -> Result<(), Error> {
-        let endpoints =
-            endpoints.into_iter().map(|text| Endpoint::parse(text.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        if endpoints.is_empty() {
+        let targets = Target::parse(&self.wire.config, endpoints)?;
+        if targets.is_empty() {
             return Err(Error::NoEndpoints);
         }
-        self.wire.pool.set_endpoints(endpoints);
+        self.wire.pool.set_targets(targets);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::tls::Tls;
 
 /// A user and the password that proves it.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct Config {
     pub max_send_bytes: Option<usize>,
     /// The largest response, in bytes; 2 GiB if it is not said.
     pub max_receive_bytes: Option<usize>,
+    /// What to encrypt with; without it, only endpoints that ask for TLS by themselves get it.
+    pub tls: Option<Tls>,
     /// Who to authenticate as.
     pub credentials: Option<Credentials>,
     /// A token to present as it is, instead of authenticating.
@@ -52,6 +55,7 @@ impl Config {
             keep_alive: None,
             max_send_bytes: None,
             max_receive_bytes: None,
+            tls: None,
             credentials: None,
             token: None,
             max_attempts: 100,

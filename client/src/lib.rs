@@ -54,6 +54,7 @@ mod watch;
 mod endpoint;
 mod pool;
 pub mod retry;
+mod tls;
 mod token;
 
 pub use client::Client;
@@ -66,6 +67,7 @@ pub use kv::RangeStream;
 pub use lease::KeepAlive;
 pub use maintenance::Snapshot;
 pub use op::{Delete, Get, Op, OpResponse, Put, Watch, prefix_end};
+pub use tls::Tls;
 pub use tonic::{Code, Status};
 pub use txn::{Compare, Subject, Txn};
 pub use watch::{WatchResponse, Watcher};

@@ -19,10 +19,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::codegen::{Service, StdError};
 use tonic::{Code, Status};
 
-use crate::endpoint::{Address, Endpoint};
+use crate::config::Config;
+use crate::endpoint::{Address, Encryption, Endpoint};
+use crate::error::Error;
 
 const FIRST_RECONNECT: Duration = Duration::from_secs(1);
 const LONGEST_RECONNECT: Duration = Duration::from_secs(120);
@@ -41,7 +45,43 @@ type Sender = http2::SendRequest<tonic::body::Body>;
 struct Connection {
     id: usize,
     sender: Sender,
+    scheme: http::uri::Scheme,
     authority: http::uri::Authority,
+}
+
+/// Where to connect to, and with what to encrypt.
+pub(crate) struct Target {
+    endpoint: Endpoint,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Target {
+    /// The targets that `endpoints` name.
+    pub(crate) fn parse<E: AsRef<str>>(
+        config: &Config,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<Vec<Target>, Error> {
+        let mut connector = None;
+        let target = |text: E| {
+            let endpoint = Endpoint::parse(text.as_ref())?;
+            let encrypted = match endpoint.encryption {
+                Encryption::Never => false,
+                Encryption::IfConfigured => config.tls.is_some(),
+                Encryption::Always => true,
+            };
+            if !encrypted {
+                return Ok(Target { endpoint, tls: None });
+            }
+            let tls = config.tls.clone().unwrap_or_default();
+            let connector = match &connector {
+                Some(connector) => TlsConnector::clone(connector),
+                None => connector.insert(tls.connector()?).clone(),
+            };
+            let name = tls.name(endpoint.authority.host())?;
+            Ok(Target { endpoint, tls: Some((connector, name)) })
+        };
+        endpoints.into_iter().map(target).collect()
+    }
 }
 
 /// The list of connections that stand, replaced as a whole when one comes or goes.
@@ -68,23 +108,23 @@ struct Dialling {
 
 impl Pool {
     /// Starts to connect to each of `endpoints`, and does not wait for it.
-    pub(crate) fn new(endpoints: Vec<Endpoint>, pings: Option<(Duration, Duration)>) -> Pool {
+    pub(crate) fn new(targets: Vec<Target>, pings: Option<(Duration, Duration)>) -> Pool {
         let dialling = std::sync::Mutex::new(Dialling { tasks: JoinSet::new(), next_id: 0 });
         let shared = Shared { standing: watch::Sender::new(Vec::new()), turn: AtomicUsize::new(0), dialling, pings };
         let pool = Pool { shared: Arc::new(shared) };
-        pool.set_endpoints(endpoints);
+        pool.set_targets(targets);
         pool
     }
 
     /// Replaces all endpoints. Calls under way on the old connections come to their end.
-    pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+    pub(crate) fn set_targets(&self, targets: Vec<Target>) {
         let mut dialling = self.shared.dialling.lock().expect("nothing panics while it holds this lock");
         dialling.tasks = JoinSet::new();
         self.shared.standing.send_modify(Vec::clear);
-        for endpoint in endpoints {
+        for target in targets {
             let (id, standing, pings) = (dialling.next_id, self.shared.standing.clone(), self.shared.pings);
             dialling.next_id += 1;
-            dialling.tasks.spawn(keep_connected(id, endpoint, standing, pings));
+            dialling.tasks.spawn(keep_connected(id, target, standing, pings));
         }
     }
 
@@ -113,7 +153,7 @@ impl Pool {
             }
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = http::Uri::builder()
-                .scheme(http::uri::Scheme::HTTP)
+                .scheme(connection.scheme.clone())
                 .authority(connection.authority.clone())
                 .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")))
                 .build()
@@ -149,16 +189,17 @@ impl Service<http::Request<tonic::body::Body>> for Pool {
     }
 }
 
-/// Dials `endpoint`, puts the connection in the list for as long as it stands, and starts over.
-async fn keep_connected(id: usize, endpoint: Endpoint, standing: Standing, pings: Option<(Duration, Duration)>) {
+/// Dials `target`, puts the connection in the list for as long as it stands, and starts over.
+async fn keep_connected(id: usize, target: Target, standing: Standing, pings: Option<(Duration, Duration)>) {
     let mut wait = FIRST_RECONNECT;
     let mut jitter = crate::call::Jitter::new();
     loop {
-        match tokio::time::timeout(CONNECT_TIMEOUT, dial(&endpoint, pings)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, dial(&target, pings)).await {
             Ok(Ok((sender, driver))) => {
                 wait = FIRST_RECONNECT;
-                let authority = endpoint.authority.clone();
-                standing.send_modify(|list| list.push(Connection { id, sender, authority }));
+                let authority = target.endpoint.authority.clone();
+                let scheme = if target.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+                standing.send_modify(|list| list.push(Connection { id, sender, scheme, authority }));
                 driver.await;
                 standing.send_modify(|list| list.retain(|c| c.id != id));
             }
@@ -173,14 +214,28 @@ async fn keep_connected(id: usize, endpoint: Endpoint, standing: Standing, pings
 /// Drives a connection until it is lost.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn dial(endpoint: &Endpoint, pings: Option<(Duration, Duration)>) -> Result<(Sender, Driver), StdError> {
-    match &endpoint.address {
+async fn dial(target: &Target, pings: Option<(Duration, Duration)>) -> Result<(Sender, Driver), StdError> {
+    match &target.endpoint.address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address.as_str()).await?;
             stream.set_nodelay(true)?;
-            handshake(stream, pings).await
+            encrypt(stream, &target.tls, pings).await
         }
-        Address::Unix(path) => handshake(UnixStream::connect(path).await?, pings).await,
+        Address::Unix(path) => encrypt(UnixStream::connect(path).await?, &target.tls, pings).await,
+    }
+}
+
+async fn encrypt<S>(
+    stream: S,
+    tls: &Option<(TlsConnector, ServerName<'static>)>,
+    pings: Option<(Duration, Duration)>,
+) -> Result<(Sender, Driver), StdError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    match tls {
+        Some((connector, name)) => handshake(connector.connect(name.clone(), stream).await?, pings).await,
+        None => handshake(stream, pings).await,
     }
 }
 

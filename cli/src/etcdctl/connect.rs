@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ferrite_client::{Client, Config, Credentials};
+use ferrite_client::{Client, Config, Credentials, Tls};
 use tokio::time::Instant;
 
 use crate::command::{Flags, Invocation, environment};
@@ -39,10 +39,15 @@ impl Settings {
         let flags = call.flags();
         let timeout = flags.duration("command-timeout");
         let deadline = Instant::now() + timeout;
+        for name in ["cert", "key", "cacert"] {
+            if flags.given(name) && flags.text(name).is_empty() {
+                return Err(Exit::bad_args(format!("empty string is passed to --{name} option")));
+            }
+        }
         if !flags.text("discovery-srv").is_empty() {
             return Err(Exit::error("--discovery-srv is not built yet: name the members with --endpoints"));
         }
-        check_tls(flags)?;
+        check_tls(flags.text("cert"), flags.text("key"))?;
         let mut config = Config::new(flags.texts("endpoints").iter().cloned());
         config.dial_timeout = Some(flags.duration("dial-timeout"));
         config.keep_alive =
@@ -55,6 +60,14 @@ impl Settings {
         }
         authentication(flags, &mut config)?;
         let printer = Printer { format: Format::parse(flags.text("write-out"))?, hex: flags.bool("hex") };
+        config.tls = TlsFlags {
+            cert: flags.text("cert"),
+            key: flags.text("key"),
+            authorities: flags.text("cacert"),
+            plain: flags.bool("insecure-transport"),
+            skip_verification: flags.bool("insecure-skip-tls-verify"),
+        }
+        .load()?;
         Ok(Settings { config, printer, timeout, deadline })
     }
 
@@ -62,7 +75,7 @@ impl Settings {
     pub async fn connect(&self) -> Result<Client, Exit> {
         let endpoints = self.config.endpoints.iter().map(|endpoint| endpoint.trim().to_string()).collect();
         let config = Config { endpoints, ..self.config.clone() };
-        Client::connect(config).await.map_err(Exit::bad_connection)
+        Client::connect(config).await.map_err(creation_failed)
     }
 
     /// A client of one endpoint.
@@ -83,32 +96,47 @@ pub async fn untimed(call: &mut Invocation) -> Result<(Client, Printer), Exit> {
     Ok((settings.connect().await?, settings.printer))
 }
 
-/// TLS flags are checked as etcd does, and then refused: nothing may go out in the clear that was meant to be encrypted.
-fn check_tls(flags: &Flags) -> Result<(), Exit> {
-    for name in ["cert", "key", "cacert"] {
-        if flags.given(name) && flags.text(name).is_empty() {
-            return Err(Exit::bad_args(format!("empty string is passed to --{name} option")));
-        }
-    }
-    let (cert, key) = (flags.text("cert"), flags.text("key"));
+/// A certificate and its key, or neither.
+pub fn check_tls(cert: &str, key: &str) -> Result<(), Exit> {
     if cert.is_empty() != key.is_empty() {
         let text = format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]");
         return Err(Exit::bad_args(text));
     }
-    for name in ["cert", "key", "cacert"] {
-        let path = flags.text(name);
-        if path.is_empty() {
-            continue;
-        }
-        if let Err(error) = std::fs::File::open(path) {
-            return Err(Exit::bad_args(open_failed(path, &error)));
-        }
-        return Err(Exit::bad_args(format!("--{name} is not built yet: this etcdctl cannot speak TLS")));
-    }
-    if !flags.bool("insecure-transport") || flags.bool("insecure-skip-tls-verify") {
-        return Err(Exit::bad_args("this etcdctl cannot speak TLS yet: leave --insecure-transport as it is"));
-    }
     Ok(())
+}
+
+/// Bad TLS material is a bad argument; anything else means that there is no client to be had.
+fn creation_failed(error: ferrite_client::Error) -> Exit {
+    match error {
+        ferrite_client::Error::Config(text) if text.starts_with("tls: ") => Exit::bad_args(text),
+        other => Exit::bad_connection(other),
+    }
+}
+
+/// The flags about TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsFlags<'a> {
+    pub cert: &'a str,
+    pub key: &'a str,
+    pub authorities: &'a str,
+    /// Whether connections may go without.
+    pub plain: bool,
+    pub skip_verification: bool,
+}
+
+impl TlsFlags<'_> {
+    /// What they ask for, read from the files that they name.
+    pub fn load(self) -> Result<Option<Tls>, Exit> {
+        let read = |path: &str| std::fs::read(path).map_err(|error| Exit::bad_args(open_failed(path, &error)));
+        let read_if_named = |path: &str| if path.is_empty() { Ok(None) } else { read(path).map(Some) };
+        let identity = read_if_named(self.cert)?.zip(read_if_named(self.key)?);
+        let authorities = read_if_named(self.authorities)?;
+        if identity.is_none() && authorities.is_none() && self.plain && !self.skip_verification {
+            return Ok(None);
+        }
+        let skip_verification = self.skip_verification;
+        Ok(Some(Tls { authorities, identity, server_name: None, skip_verification }))
+    }
 }
 
 /// Go's words for a file that cannot be opened.

@@ -8,7 +8,7 @@ use ferrite_client::proto::mvccpb::Event;
 use ferrite_client::proto::mvccpb::event::EventType;
 use ferrite_client::{Client, Config, Delete, Error, Get, Op, Put, Txn, Watch};
 
-use super::connect::{Settings, authentication_from};
+use super::connect::{Settings, TlsFlags, authentication_from, check_tls};
 use super::{only, text};
 use crate::command::{Command, Flag, Flags, Group, Invocation, Kind};
 use crate::exit::{self, Exit};
@@ -67,18 +67,18 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
 }
 
 fn destination_config(settings: &Settings, flags: &Flags, destination: String) -> Result<Config, Exit> {
-    let (cert, key) = (flags.text("dest-cert"), flags.text("dest-key"));
-    if cert.is_empty() != key.is_empty() {
-        let text = format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]");
-        return Err(Exit::bad_args(text));
+    check_tls(flags.text("dest-cert"), flags.text("dest-key"))?;
+    let tls = TlsFlags {
+        cert: flags.text("dest-cert"),
+        key: flags.text("dest-key"),
+        authorities: flags.text("dest-cacert"),
+        plain: flags.bool("dest-insecure-transport"),
+        skip_verification: false,
     }
-    let encrypted = !cert.is_empty() || !flags.text("dest-cacert").is_empty() || !flags.bool("dest-insecure-transport");
-    if encrypted {
-        return Err(Exit::bad_args("this etcdctl cannot speak TLS yet: leave the --dest-* TLS flags out"));
-    }
+    .load()?;
     let (user, password) = (flags.text("dest-user"), flags.text("dest-password"));
     let credentials = authentication_from(user, password, "Destination Password: ")?;
-    Ok(Config { endpoints: vec![destination], credentials, token: None, ..settings.config.clone() })
+    Ok(Config { endpoints: vec![destination], tls, credentials, token: None, ..settings.config.clone() })
 }
 
 struct Mirror {

@@ -29,7 +29,7 @@ mod watch;
 
 use bytes::Bytes;
 
-use crate::command::{Command, Flag, Invocation, Kind};
+use crate::command::{Command, Flag, Kind};
 use crate::exit::Exit;
 use crate::go::number::parse_int;
 
@@ -91,12 +91,6 @@ const GLOBAL_FLAGS: &[Flag] = &[
     Flag::text("discovery-srv", "", "domain to ask for SRV records that describe the endpoints").letter('d'),
     Flag::text("discovery-srv-name", "", "service name to ask for"),
 ];
-
-/// What a command does that exists in name only.
-async fn not_built(call: Invocation) -> Result<(), Exit> {
-    let name = call.path.iter().map(|command| command.name()).collect::<Vec<_>>().join(" ");
-    Err(Exit::bad_feature(format!("{name} is not built yet")))
-}
 
 /// SIGINT and SIGTERM, from now on: for commands that have something to give back.
 fn signals() -> Result<tokio::sync::mpsc::Receiver<()>, Exit> {
