@@ -89,6 +89,7 @@ pub const FIGURES: &[Figure] = &[
     row("behind.before", "400 puts a second, no watcher: latency p99", "ms", Asked::Nothing),
     row("behind.during", "400 puts a second, watcher catching up: latency p99", "ms", Asked::Nothing),
     row("behind.slower", "the same, to what it was without", "", Asked::AtMost(1.5)),
+    row("behind.refused", "the same: puts refused or timed out", "", Asked::AtMost(0.0)),
     row("start.time", "start with 1 M keys after SIGKILL, to the first answer", "s", Asked::OfA(THIRD)),
     row("start.resident", "1 M keys after that start: resident memory", "MiB", Asked::OfA(0.5)),
     row("start.anonymous", "1 M keys after that start: anonymous memory", "MiB", Asked::OfA(THIRD)),
