@@ -68,8 +68,9 @@ pub async fn check(
     let first = model.revision.max(known.compaction_asked) + 1;
     let past = (first <= current).then(|| first + rng.below((current - first + 1) as u64) as i64);
     let mut at_past = None;
+    let mut open = Vec::new();
     for (revision, events) in &timeline {
-        explain(*revision, events, round, known, model, &mut tally)?;
+        open.extend(explain(*revision, events, round, known, model, &mut tally)?);
         if Some(*revision) == past {
             at_past = Some(model.clone());
         }
@@ -79,7 +80,9 @@ pub async fn check(
             "lost: acknowledged at revision {revision}: {changes:?}; the server is at {current}"
         )));
     }
-    tally.in_flight_lost = round.unanswered.len();
+    assign(&open, round)?;
+    tally.in_flight_kept = open.len();
+    tally.in_flight_lost = round.unanswered.len() - open.len();
     for expected in at_past.iter().chain([&*model]) {
         if let Some(difference) = expected.differs(&range(connection, expected.revision).await?.kvs) {
             return Err(Broken::Promise(difference));
@@ -146,7 +149,14 @@ async fn timeline(
     Ok(timeline)
 }
 
-/// Finds the one cause of a revision.
+/// A revision that only a request without an answer can explain.
+#[derive(Debug)]
+struct Open {
+    revision: i64,
+    changes: Vec<Change>,
+}
+
+/// Looks for the cause of a revision: an acknowledged write, or a lease that ended. If it is neither, it stays open.
 fn explain(
     revision: i64,
     seen: &[Seen],
@@ -154,31 +164,65 @@ fn explain(
     known: &Known,
     model: &mut Model,
     tally: &mut Tally,
-) -> Result<(), Broken> {
-    let before_attached = |lease| model.attached(lease);
-    let ended = ended_lease(seen, known, model).map(|lease| (lease, before_attached(lease)));
+) -> Result<Option<Open>, Broken> {
+    let ended = ended_lease(seen, known, model).map(|lease| model.attached(lease));
     let events: Vec<&Event> = seen.iter().map(|(event, _)| event).collect();
     let changes = model.apply(&events)?;
     if let Some(acknowledged) = round.acknowledged.remove(&revision) {
         if acknowledged == changes {
-            return Ok(());
+            return Ok(None);
         }
         return Err(Broken::Promise(format!(
             "revision {revision} was acknowledged as {acknowledged:?} and is {changes:?}"
         )));
     }
-    if let Some(at) = round.unanswered.iter().position(|u| could_be(u, &changes)) {
-        round.unanswered.swap_remove(at);
-        tally.in_flight_kept += 1;
-        return Ok(());
-    }
-    if let Some((_, attached)) = ended
+    if let Some(attached) = ended
         && changes == attached.into_iter().map(|key| Change::Delete { key }).collect::<Vec<_>>()
     {
         tally.lease_ends += 1;
-        return Ok(());
+        return Ok(None);
     }
-    Err(Broken::Promise(format!("doubled or invented: nobody asked for revision {revision}: {changes:?}")))
+    Ok(Some(Open { revision, changes }))
+}
+
+/// Gives each open revision a request of its own. Deletes may fit several, so that earlier choices are changed where needed.
+fn assign(open: &[Open], round: &Round) -> Result<(), Broken> {
+    let mut taken_by: Vec<Option<usize>> = vec![None; round.unanswered.len()];
+    for at in 0..open.len() {
+        if !place(at, open, &round.unanswered, &mut taken_by, &mut HashSet::new()) {
+            let Open { revision, changes } = &open[at];
+            let refused = round.refused.iter().find(|(_, request)| could_be(request, changes));
+            return Err(Broken::Promise(match refused {
+                Some((error, _)) => format!("revision {revision} was refused ({error}) and yet is there: {changes:?}"),
+                None => format!("doubled or invented: nobody asked for revision {revision}: {changes:?}"),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Finds a request for one revision, moving others to other requests if that makes room (an augmenting path).
+fn place(
+    at: usize,
+    open: &[Open],
+    requests: &[Unanswered],
+    taken_by: &mut [Option<usize>],
+    tried: &mut HashSet<usize>,
+) -> bool {
+    for (number, request) in requests.iter().enumerate() {
+        if !could_be(request, &open[at].changes) || !tried.insert(number) {
+            continue;
+        }
+        let free = match taken_by[number] {
+            None => true,
+            Some(other) => place(other, open, requests, taken_by, tried),
+        };
+        if free {
+            taken_by[number] = Some(at);
+            return true;
+        }
+    }
+    false
 }
 
 /// The lease that may have ended with these deletes: one whose end was asked for, or whose time had come.
@@ -326,6 +370,29 @@ mod tests {
         ];
         for (changes, expected) in table {
             assert_eq!(could_be(&request, changes), expected, "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn each_revision_has_a_request_of_its_own() {
+        let delete = |from: &'static str, end: &'static str| {
+            let planned = Planned::Delete { from: from.into(), end: end.into() };
+            Unanswered { variants: vec![vec![planned]] }
+        };
+        let open = |keys: &[&'static str]| Open {
+            revision: 2,
+            changes: keys.iter().map(|&k| Change::Delete { key: k.into() }).collect(),
+        };
+        //    in flight                                  found                               explained
+        let table = [
+            (vec![delete("a", "z"), delete("b", "")], vec![open(&["b"]), open(&["b", "c"])], true),
+            (vec![delete("a", "z"), delete("b", "")], vec![open(&["b", "c"]), open(&["d"])], false),
+            (vec![delete("b", "")], vec![open(&["b"]), open(&["b"])], false),
+            (vec![delete("b", ""), delete("b", "")], vec![open(&["b"])], true),
+        ];
+        for (number, (unanswered, found, explained)) in table.into_iter().enumerate() {
+            let round = Round { unanswered, ..Round::default() };
+            assert_eq!(assign(&found, &round).is_ok(), explained, "row {number}");
         }
     }
 }

@@ -87,7 +87,10 @@ fn outcome<A>(
     match result {
         Ok(answer) => Ok(Some(answer)),
         // Not found, invalid, out of range, failed precondition, exhausted: refused before anything was done.
-        Err(CallError::Status { code: 3 | 5 | 8 | 9 | 11, .. }) => Ok(None),
+        Err(error @ CallError::Status { code: 3 | 5 | 8 | 9 | 11, .. }) => {
+            shared.borrow_mut().round.refused.push((error, Unanswered { variants }));
+            Ok(None)
+        }
         Err(error) => {
             shared.borrow_mut().round.unanswered.push(Unanswered { variants });
             Err(error)

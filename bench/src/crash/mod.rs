@@ -16,6 +16,7 @@ pub mod check;
 pub mod load;
 pub mod model;
 
+use crate::grpc::CallError;
 use crate::ledger::WriteId;
 use bytes::Bytes;
 use ferrite_proto::mvccpb::Event;
@@ -73,6 +74,8 @@ pub struct Round {
     /// By revision, what its answer said.
     pub acknowledged: HashMap<i64, Vec<Change>>,
     pub unanswered: Vec<Unanswered>,
+    /// What the server refused, and so must not have done.
+    pub refused: Vec<(CallError, Unanswered)>,
     /// Events that a watcher was told, and when.
     pub watched: Vec<(Event, Instant)>,
     pub hashes: Vec<Hash>,
