@@ -471,3 +471,26 @@ fn a_read_is_answered_when_a_quorum_still_follows() {
     let states: Vec<(Index, Bytes)> = ready.read_states.into_iter().map(|read| (read.index, read.context)).collect();
     assert_eq!(states, [(Index(1), context())]);
 }
+
+#[test]
+fn a_read_after_a_crash_sees_what_was_saved_before_it() {
+    let mut log = MemoryLog::new();
+    log.set_conf(conf(&[1]));
+    // Two were acknowledged; that they are committed was not saved any more.
+    log.append([entry(1, 1), entry(1, 2)]);
+    log.set_hard_state(HardState { term: Term(1), vote: Some(ME), commit: Index(0) });
+    let mut node = RawNode::new(Config { pre_vote: false, ..Config::new(ME) }, log).expect("a configuration that works");
+    node.campaign();
+    while node.soft_state().role != RoleKind::Leader {
+        let mut ready = node.take_ready().expect("a vote to save");
+        write(&mut node, &ready);
+        node.saved(ready.save.take().expect("a ticket"));
+    }
+    node.read_index(Bytes::from_static(b"read"));
+    let mut ready = node.take_ready().expect("the first entry of the term");
+    assert!(ready.read_states.is_empty(), "it does not know yet what is committed");
+    write(&mut node, &ready);
+    node.saved(ready.save.take().expect("a ticket"));
+    let ready = node.take_ready().expect("the read");
+    assert_eq!(ready.read_states.iter().map(|read| read.index).collect::<Vec<_>>(), [Index(3)]);
+}

@@ -261,11 +261,11 @@ impl Leader {
 
     pub fn read_index<L: LogStore>(&mut self, core: &mut Core<L>, from: NodeId, context: Bytes) {
         let request = ReadRequest { from, context };
-        if core.membership.voters().is_single() {
-            answer_read(core, core.committed(), request);
-        } else if core.has_committed_in_term() {
+        if core.has_committed_in_term() {
             self.start_read(core, request);
         } else {
+            // So does a single voter (etcd's does not): its log may end with acknowledged entries that it had no time to note
+            // as committed before it crashed.
             self.reads.wait(request);
         }
     }
@@ -279,6 +279,7 @@ impl Leader {
 
     fn start_read<L: LogStore>(&mut self, core: &mut Core<L>, request: ReadRequest) {
         match core.rules.read_only {
+            _ if core.membership.voters().is_single() => answer_read(core, core.committed(), request),
             ReadOnlyMode::Safe => {
                 self.reads.push(core.committed(), request);
                 self.reads.echo_newest(core.id);
