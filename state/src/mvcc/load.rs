@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ferrite_proto::wire::Malformed;
 use ferrite_storage::{self as storage, Revision, Revisions};
 
-use super::index::Builder;
+use super::index::{Builder, PutFacts};
 use super::{KeyValue, Keyspace};
 use crate::lease::LeaseId;
 
@@ -32,7 +32,8 @@ pub enum LoadError {
 
 /// Loads all revisions as they are after a compaction at `compacted`, which may not have been finished; -1 is none.
 pub fn load(revisions: Revisions, compacted: i64) -> Result<Loaded, LoadError> {
-    let mut builder = Builder::default();
+    let oldest = u64::try_from(compacted).unwrap_or(0);
+    let mut builder = Builder::new(oldest);
     let mut leases = BTreeMap::new();
     let mut newest = 1;
     for record in revisions.scan(Revision::default(), u64::MAX) {
@@ -40,16 +41,15 @@ pub fn load(revisions: Revisions, compacted: i64) -> Result<Loaded, LoadError> {
         let revision = record.revision;
         let kv = KeyValue::parse(&record.key_value).map_err(|reason| LoadError::Malformed { revision, reason })?;
         newest = revision.main.max(newest);
-        builder.add(kv.key, revision, record.tombstone, kv.create_revision as u64, kv.version as u64);
+        let facts = PutFacts { created: kv.create_revision as u64, version: kv.version as u64 };
+        builder.add(kv.key, revision, record.tombstone, facts);
         // The last record of a key decides.
         match LeaseId::new(kv.lease).filter(|_| !record.tombstone) {
             Some(lease) => drop(leases.insert(Bytes::copy_from_slice(kv.key), lease)),
             None => drop(leases.remove(kv.key)),
         }
     }
-    let oldest = u64::try_from(compacted).unwrap_or(0);
-    let mut dead = Vec::new();
-    let index = builder.build(oldest, &mut dead);
+    let (index, dead) = builder.build();
     // The newest revision may itself be compacted away.
     let current = newest.max(oldest);
     Ok(Loaded { keyspace: Arc::new(Keyspace::new(index, revisions, current, compacted)), dead, leases })

@@ -186,3 +186,36 @@ fn readers_see_only_what_is_published() {
     machine.publish();
     assert_eq!((keyspace.revision(), keyspace.compacted()), (3, 3));
 }
+
+/// The bytes of a transaction that nests so deep, with a put in the innermost.
+fn deep_txn(levels: usize) -> Vec<u8> {
+    // `success { request_put { key: "a" } }`, then from the inside outwards, written from behind.
+    let mut reversed: Vec<u8> = b"\x12\x05\x12\x03\x0a\x01a".iter().rev().copied().collect();
+    for _ in 1..levels {
+        for tag in [0x22, 0x12] {
+            let mut length = Vec::new();
+            prost::encoding::encode_varint(reversed.len() as u64, &mut length);
+            reversed.extend(length.iter().rev());
+            reversed.push(tag);
+        }
+    }
+    reversed.reverse();
+    reversed
+}
+
+/// An entry that is committed has to be applied, however deep it nests: Go's limit is 10,000 messages.
+#[test]
+fn a_deep_transaction_is_applied_on_a_small_stack() {
+    let apply = || {
+        let mut machine = Machine::new(Want::Answer);
+        let txn = crate::command::Txn::parse(deep_txn(10_000).into()).unwrap();
+        let outcome = machine.apply(&crate::Command::Txn(txn));
+        let Ok(crate::Response::Txn(answer)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((answer.revision, answer.levels.len()), (2, 10_000));
+        let header = pb::ResponseHeader { revision: answer.revision, ..Default::default() };
+        let mut out = bytes::BytesMut::new();
+        answer.write(&header, &mut out);
+        assert_eq!(out.len(), answer.encoded_len(&header));
+    };
+    std::thread::Builder::new().stack_size(256 << 10).spawn(apply).unwrap().join().unwrap();
+}

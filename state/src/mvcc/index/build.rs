@@ -1,11 +1,14 @@
 //! The index of a store that is opened: sorted once, built from the leaves upwards.
+//!
+//! Records come in the order of their revisions, and there may be many more of them than keys. So they are taken in by
+//! batches: the first makes the tree, the others are added to it in key order, which touches each leaf once.
 
 use ferrite_storage::Revision;
 
-use super::Index;
 use super::keys::{Keys, between};
 use super::lifetime::{Lifetime, Stamp};
 use super::node::{Inner, Leaf, MOST, Node};
+use super::{Index, Position, PutFacts};
 
 /// How full nodes are built: there is room for a few keys before the first split.
 const FILL: usize = MOST * 7 / 8;
@@ -13,9 +16,21 @@ const FILL: usize = MOST * 7 / 8;
 /// Leaves are built with no more bytes of keys than this.
 const FILL_BYTES: usize = 24 << 10;
 
+/// Records that wait to be sorted: some 100 MB with their keys. Tests have several batches, too.
+const BATCH: usize = if cfg!(test) { 64 } else { 1 << 20 };
+
 /// Takes in records in the order of their revisions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
+    /// 0 is none.
+    compacted: u64,
+    dead: Vec<Revision>,
+    index: Option<Index>,
+    batch: Batch,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
     keys: Vec<u8>,
     changes: Vec<Change>,
 }
@@ -24,50 +39,60 @@ pub struct Builder {
 struct Change {
     key: (usize, u32),
     stamp: Stamp,
-    created: u64,
-    version: u64,
+    facts: PutFacts,
 }
 
 impl Builder {
-    /// Adds a record: for a put, with what its `KeyValue` says of creation and version.
-    pub fn add(&mut self, key: &[u8], revision: Revision, deleted: bool, created: u64, version: u64) {
-        let begin = self.keys.len();
-        self.keys.extend_from_slice(key);
-        let length = u32::try_from(key.len()).expect("an entry is below 4 GiB");
-        self.changes.push(Change { key: (begin, length), stamp: Stamp::new(revision, deleted), created, version });
+    /// For an index as it is after a compaction; 0 is none.
+    pub fn new(compacted: u64) -> Builder {
+        Builder { compacted, dead: Vec::new(), index: None, batch: Batch::default() }
     }
 
-    /// The index as it is after a compaction at `compacted`; 0 is none. Records that nobody can see are handed to `dead`.
-    pub fn build(self, compacted: u64, dead: &mut Vec<Revision>) -> Index {
-        let Builder { keys, mut changes } = self;
+    /// Adds a record: for a put, with what its `KeyValue` says of creation and version.
+    pub fn add(&mut self, key: &[u8], revision: Revision, deleted: bool, facts: PutFacts) {
+        let Batch { keys, changes } = &mut self.batch;
+        let begin = keys.len();
+        keys.extend_from_slice(key);
+        let length = u32::try_from(key.len()).expect("an entry is below 4 GiB");
+        changes.push(Change { key: (begin, length), stamp: Stamp::new(revision, deleted), facts });
+        if changes.len() >= BATCH {
+            self.take_batch();
+        }
+    }
+
+    /// The index, and the records that nobody can see.
+    pub fn build(mut self) -> (Index, Vec<Revision>) {
+        self.take_batch();
+        let Builder { compacted, mut dead, index, .. } = self;
+        let mut index = index.unwrap_or_default();
+        // Deletes from before the compaction, which were kept for what might come.
+        let done = index.compact(&Position::start(), compacted, usize::MAX, &mut dead);
+        assert_eq!(done, None, "a walk without a bound comes to the end");
+        (index, dead)
+    }
+
+    fn take_batch(&mut self) {
+        let Batch { keys, mut changes } = std::mem::take(&mut self.batch);
         let key_of = |change: &Change| &keys[change.key.0..change.key.0 + change.key.1 as usize];
         changes.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)).then(a.stamp.revision().cmp(&b.stamp.revision())));
-
+        let (compacted, dead) = (self.compacted, &mut self.dead);
+        if let Some(index) = &mut self.index {
+            for change in &changes {
+                index.load(key_of(change), change.stamp, change.facts, compacted, dead);
+            }
+            return;
+        }
         let mut leaves = Leaves::default();
         for changes in changes.chunk_by(|a, b| key_of(a) == key_of(b)) {
-            if let Some(life) = survivors(changes, compacted, dead) {
-                leaves.add(key_of(&changes[0]), life);
+            let first = &changes[0];
+            let mut life = Lifetime::new(first.stamp, first.facts);
+            for change in &changes[1..] {
+                life.load(change.stamp, change.facts, compacted, dead);
             }
+            leaves.add(key_of(first), life);
         }
-        leaves.finish()
+        self.index = Some(leaves.finish());
     }
-}
-
-/// The life of a key from what of it can still be seen. Which of the others are still there is chance: so what is kept
-/// begins with what its own record says.
-fn survivors(changes: &[Change], compacted: u64, dead: &mut Vec<Revision>) -> Option<Lifetime> {
-    let seen = changes.partition_point(|change| change.stamp.revision().main <= compacted);
-    let keep_from = match seen.checked_sub(1).map(|last| changes[last].stamp) {
-        None => 0,
-        Some(last) if last.is_deleted() && last.revision().main < compacted => seen,
-        Some(_) => seen - 1,
-    };
-    let (gone, kept) = changes.split_at(keep_from);
-    dead.extend(gone.iter().map(|change| change.stamp.revision()));
-    let (first, rest) = kept.split_first()?;
-    let mut life = Lifetime::new(first.stamp, first.created, first.version);
-    rest.iter().for_each(|change| life.push(change.stamp));
-    Some(life)
 }
 
 #[derive(Default)]

@@ -69,8 +69,8 @@ impl std::fmt::Debug for Stamp {
 
 impl Lifetime {
     /// A life as it is first met: with a put, or with a delete when all before it is compacted.
-    pub fn new(stamp: Stamp, created: u64, version: u64) -> Lifetime {
-        let (created, version) = if stamp.deleted { (0, 0) } else { (created, version) };
+    pub fn new(stamp: Stamp, facts: PutFacts) -> Lifetime {
+        let PutFacts { created, version } = if stamp.deleted { PutFacts::default() } else { facts };
         Lifetime { newest: stamp, created, version, older: None }
     }
 
@@ -105,6 +105,17 @@ impl Lifetime {
             (true, false) => (stamp.main, 1),
             (false, false) => (self.created, self.version + 1),
         };
+    }
+
+    /// Adds a change from the store. What came before one that is compacted cannot be seen, and which of it is still there
+    /// is chance: so a life begins with what the record of the compacted one says.
+    pub fn load(&mut self, stamp: Stamp, facts: PutFacts, compacted: u64, dead: &mut Vec<Revision>) {
+        if stamp.main > compacted {
+            return self.push(stamp);
+        }
+        assert!(stamp.revision() > self.newest.revision(), "{stamp:?} does not come after {:?}", self.newest);
+        dead.extend(self.stamps().map(Stamp::revision));
+        *self = Lifetime::new(stamp, facts);
     }
 
     /// What a reader at a revision sees.
@@ -213,7 +224,7 @@ mod tests {
 
     /// put 2, 4; delete 6; put 8, 10; delete 12.
     fn life() -> Lifetime {
-        let mut life = Lifetime::new(stamp(2, false), 2, 1);
+        let mut life = Lifetime::new(stamp(2, false), PutFacts { created: 2, version: 1 });
         for (main, deleted) in [(4, false), (6, true), (8, false), (10, false), (12, true)] {
             life.push(stamp(main, deleted));
         }
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn a_position_of_a_transaction_counts() {
         // Put and deleted and put again at 3.
-        let mut life = Lifetime::new(stamp(3, false), 3, 1);
+        let mut life = Lifetime::new(stamp(3, false), PutFacts { created: 3, version: 1 });
         life.push(Stamp::new(Revision { main: 3, sub: 1 }, true));
         assert_eq!(life.at(3), None);
         life.push(Stamp::new(Revision { main: 3, sub: 2 }, false));
@@ -275,7 +286,7 @@ mod tests {
         life.compact(9, |_| ());
         life.compact(10, |_| ());
         assert_eq!(life.at(11).map(|found| (found.created, found.version)), Some((8, 2)));
-        let mut young = Lifetime::new(stamp(2, false), 2, 1);
+        let mut young = Lifetime::new(stamp(2, false), PutFacts { created: 2, version: 1 });
         (3..9).for_each(|main| young.push(stamp(main, false)));
         for at in 3..=8 {
             young.compact(at, |_| ());

@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 
 use ferrite_storage::Revision;
 use lifetime::Lifetime;
-use node::{Inner, Node, Walk};
+use node::{Arrival, Inner, Node, Walk};
 
 /// The revisions of all keys.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub struct Index {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position(Vec<u8>);
 
-/// What a put finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the record of a put tells of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PutFacts {
     pub created: u64,
     pub version: u64,
@@ -63,7 +63,7 @@ impl Index {
 
     /// Puts a key, and says what its record has to tell.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> PutFacts {
-        self.push(key, Stamp::new(revision, false))
+        self.push(key, Arrival::Written(Stamp::new(revision, false)))
     }
 
     /// Deletes a key.
@@ -73,11 +73,16 @@ impl Index {
     pub fn delete(&mut self, key: &[u8], revision: Revision) {
         let alive = self.root.find(key).is_some_and(Lifetime::is_live);
         assert!(alive, "delete of a key that does not exist, at {revision:?}");
-        self.push(key, Stamp::new(revision, true));
+        self.push(key, Arrival::Written(Stamp::new(revision, true)));
     }
 
-    fn push(&mut self, key: &[u8], stamp: Stamp) -> PutFacts {
-        let pushed = self.root.push(key, stamp);
+    /// Adds a change that a store held, in the order of revisions: see [`Builder`].
+    fn load(&mut self, key: &[u8], stamp: Stamp, facts: PutFacts, compacted: u64, dead: &mut Vec<Revision>) {
+        self.push(key, Arrival::Loaded { stamp, facts, compacted, dead });
+    }
+
+    fn push(&mut self, key: &[u8], mut arrival: Arrival<'_>) -> PutFacts {
+        let pushed = self.root.push(key, &mut arrival);
         if let Some(split) = pushed.split {
             let left = std::mem::replace(&mut self.root, Node::empty());
             self.root = Node::Inner(Box::new(Inner::of_two(left, split)));

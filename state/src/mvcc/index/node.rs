@@ -8,8 +8,8 @@ use super::keys::{GROW_KEYS, Keys, between};
 use super::lifetime::{Lifetime, Stamp};
 use super::{KeyRange, Position, PutFacts};
 
-/// Keys of a leaf, children of an inner node.
-pub const MOST: usize = 64;
+/// Keys of a leaf, children of an inner node. Tests have small nodes, so that few keys make a tall tree.
+pub const MOST: usize = if cfg!(test) { 8 } else { 64 };
 
 /// A leaf is full, too, when its keys have so many bytes: what an insertion moves stays small.
 const MOST_BYTES: usize = 32 << 10;
@@ -58,12 +58,38 @@ pub struct Split {
     right: Node,
 }
 
+/// A change that comes to a key.
+pub enum Arrival<'a> {
+    /// It is the newest there is.
+    Written(Stamp),
+    /// The store held it: see [`Lifetime::load`].
+    Loaded { stamp: Stamp, facts: PutFacts, compacted: u64, dead: &'a mut Vec<Revision> },
+}
+
+impl Arrival<'_> {
+    /// To a key that is not there.
+    fn begin(&self) -> Lifetime {
+        match self {
+            Arrival::Written(stamp) => Lifetime::new(*stamp, PutFacts { created: stamp.revision().main, version: 1 }),
+            Arrival::Loaded { stamp, facts, .. } => Lifetime::new(*stamp, *facts),
+        }
+    }
+
+    fn join(&mut self, life: &mut Lifetime) {
+        match self {
+            Arrival::Written(stamp) => life.push(*stamp),
+            Arrival::Loaded { stamp, facts, compacted, dead } => life.load(*stamp, *facts, *compacted, dead),
+        }
+    }
+}
+
 /// What came of adding a revision.
 pub struct Pushed {
     pub facts: PutFacts,
-    /// Whether the key was alive before, and is now.
+    /// Whether the key was alive before, and is now; when it was last born or died.
     lived: bool,
     lives: bool,
+    changed: u64,
     pub split: Option<Split>,
 }
 
@@ -82,10 +108,10 @@ impl Node {
         }
     }
 
-    pub fn push(&mut self, key: &[u8], stamp: Stamp) -> Pushed {
+    pub fn push(&mut self, key: &[u8], arrival: &mut Arrival<'_>) -> Pushed {
         match self {
-            Node::Leaf(leaf) => leaf.push(key, stamp),
-            Node::Inner(inner) => inner.push(key, stamp),
+            Node::Leaf(leaf) => leaf.push(key, arrival),
+            Node::Inner(inner) => inner.push(key, arrival),
         }
     }
 
@@ -150,18 +176,18 @@ impl Leaf {
         self.lives.len() >= MOST || (self.lives.len() >= 2 && self.keys.bytes() + key.len() > MOST_BYTES)
     }
 
-    fn push(&mut self, key: &[u8], stamp: Stamp) -> Pushed {
+    fn push(&mut self, key: &[u8], arrival: &mut Arrival<'_>) -> Pushed {
         match self.keys.search(key) {
             Ok(at) => {
                 let life = &mut self.lives[at];
                 let lived = life.is_live();
-                life.push(stamp);
-                Pushed { facts: life.facts(), lived, lives: life.is_live(), split: None }
+                arrival.join(life);
+                Pushed { facts: life.facts(), lived, lives: life.is_live(), changed: life.changed(), split: None }
             }
             Err(at) => {
-                let life = Lifetime::new(stamp, stamp.revision().main, 1);
-                let (facts, lives) = (life.facts(), life.is_live());
-                Pushed { facts, lived: false, lives, split: self.insert(at, key, life) }
+                let life = arrival.begin();
+                let (facts, lives, changed) = (life.facts(), life.is_live(), life.changed());
+                Pushed { facts, lived: false, lives, changed, split: self.insert(at, key, life) }
             }
         }
     }
@@ -229,14 +255,12 @@ impl Inner {
         inner
     }
 
-    fn push(&mut self, key: &[u8], stamp: Stamp) -> Pushed {
+    fn push(&mut self, key: &[u8], arrival: &mut Arrival<'_>) -> Pushed {
         let at = self.separators.count_up_to(key);
         let child = &mut self.children[at];
-        let mut pushed = child.node.push(key, stamp);
-        if pushed.lived != pushed.lives {
-            child.tally.live = child.tally.live + u64::from(pushed.lives) - u64::from(pushed.lived);
-            child.tally.changed = stamp.revision().main;
-        }
+        let mut pushed = child.node.push(key, arrival);
+        child.tally.live = child.tally.live + u64::from(pushed.lives) - u64::from(pushed.lived);
+        child.tally.changed = child.tally.changed.max(pushed.changed);
         if let Some(split) = pushed.split.take() {
             self.children[at].tally = self.children[at].node.tally();
             pushed.split = self.add(at, split);

@@ -70,15 +70,15 @@ fn rebuilt(model: &Model, compacted: u64) -> (Index, Vec<Revision>) {
         .flat_map(|(key, changes)| changes.iter().map(move |(revision, deleted)| (*revision, key, *deleted, changes)))
         .collect();
     records.sort_by_key(|record| record.0);
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(compacted);
     for (revision, key, deleted, changes) in records {
         let upto: Vec<_> = changes.iter().copied().take_while(|(r, _)| *r <= revision).collect();
-        let found = model_at(&upto, u64::MAX);
-        let (created, version) = found.map_or((0, 0), |found| (found.created, found.version));
-        builder.add(key, revision, deleted, created, version);
+        let facts = model_at(&upto, u64::MAX)
+            .map(|found| PutFacts { created: found.created, version: found.version })
+            .unwrap_or_default();
+        builder.add(key, revision, deleted, facts);
     }
-    let mut dead = Vec::new();
-    (builder.build(compacted, &mut dead), dead)
+    builder.build()
 }
 
 fn run(seed: u64, keys: u64, steps: u64) {
