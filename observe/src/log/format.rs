@@ -35,7 +35,7 @@ impl Format {
 }
 
 fn json(out: &mut String, parts: &Parts<'_>) {
-    let _ = write!(out, "{{\"level\":\"{}\",\"ts\":\"{}\",", parts.level.name(), Timestamp(parts.at));
+    let _ = write!(out, "{{\"level\":\"{}\",\"ts\":\"{}\",", parts.level.name(), GoTime(parts.at));
     if !parts.logger.is_empty() {
         let _ = write!(out, "\"logger\":\"{}\",", parts.logger);
     }
@@ -49,7 +49,7 @@ fn json(out: &mut String, parts: &Parts<'_>) {
 }
 
 fn console(out: &mut String, parts: &Parts<'_>) {
-    let _ = write!(out, "{}\t{}\t", Timestamp(parts.at), parts.level.name());
+    let _ = write!(out, "{}\t{}\t", GoTime(parts.at), parts.level.name());
     if !parts.logger.is_empty() {
         let _ = write!(out, "{}\t", parts.logger);
     }
@@ -104,9 +104,10 @@ fn text(out: &mut String, text: &str) {
 }
 
 /// `2026-01-31T23:59:59.000001Z`: always six digits of the second, always UTC.
-struct Timestamp(SystemTime);
+#[derive(Clone, Copy, Debug)]
+pub struct GoTime(pub SystemTime);
 
-impl std::fmt::Display for Timestamp {
+impl std::fmt::Display for GoTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (year, month, day) = civil(since.as_secs() / 86_400);
@@ -191,7 +192,7 @@ mod tests {
             (1_772_323_200, 0, "2026-03-01T00:00:00.000000Z"),
         ] {
             let at = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros);
-            assert_eq!(Timestamp(at).to_string(), text);
+            assert_eq!(GoTime(at).to_string(), text);
         }
     }
 

@@ -11,7 +11,7 @@ pub mod lines;
 mod logger;
 mod value;
 
-pub use format::{Format, GoDuration};
+pub use format::{Format, GoDuration, GoTime};
 pub use logger::{Logger, OutputError, Place};
 pub use value::{Id, Shown, Value};
 

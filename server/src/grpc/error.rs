@@ -20,6 +20,8 @@ pub enum RequestError {
     StreamFilter,
     NoSpace,
     NoLeader,
+    NotLeader,
+    BadLeaderTransferee,
     InvalidClientApiVersion,
     UnknownHealthService,
     UnknownAlarmAction,
@@ -40,6 +42,8 @@ impl From<RequestError> for Status {
             RequestError::StreamFilter => (Code::Unimplemented, "RangeStream does not support revision filters"),
             RequestError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
             RequestError::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
+            RequestError::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+            RequestError::BadLeaderTransferee => (Code::FailedPrecondition, "etcdserver: bad leader transferee"),
             RequestError::InvalidClientApiVersion => (Code::InvalidArgument, "etcdserver: invalid client api version"),
             RequestError::UnknownHealthService => (Code::NotFound, "unknown service"),
             // etcd itself crashes on these.

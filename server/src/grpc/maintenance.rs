@@ -5,13 +5,14 @@ use std::rc::Rc;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::AlarmType;
 use ferrite_proto::etcdserverpb::alarm_request::AlarmAction;
+use ferrite_raft::NodeId;
 use ferrite_state::Response;
 use ferrite_state::command::Caller as Proposer;
 
 use super::Services;
 use super::error::RequestError;
 use crate::handle::Handle;
-use crate::rpc::{Caller, Router, Status};
+use crate::rpc::{Caller, Code, Router, Status};
 use crate::version;
 
 /// etcd's quota when none is given.
@@ -29,9 +30,35 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
         Ok(pb::DefragmentResponse::default())
     });
     let s = services.clone();
+    router.unary("/etcdserverpb.Maintenance/MoveLeader", async move |request, caller| {
+        move_leader(&s, request, &caller).await
+    });
+    let s = services.clone();
     router.unary("/etcdserverpb.Maintenance/HashKV", async move |request, caller| hash_kv(&s, &request, &caller));
     let s = services.clone();
     router.unary("/etcdserverpb.Maintenance/Hash", async move |_: pb::HashRequest, caller| hash(&s, &caller));
+}
+
+async fn move_leader(
+    services: &Services,
+    request: pb::MoveLeaderRequest,
+    caller: &Caller,
+) -> Result<pb::MoveLeaderResponse, Status> {
+    services.admit(caller)?;
+    let handle = &services.handle;
+    let leader = handle.leader();
+    if leader != handle.ids().member.0 {
+        return Err(RequestError::NotLeader.into());
+    }
+    let tables = handle.state().tables();
+    let target = tables.cluster.member(NodeId(request.target_id));
+    if target.is_none_or(|member| member.is_learner) {
+        return Err(RequestError::BadLeaderTransferee.into());
+    }
+    if request.target_id != leader {
+        return Err(Status::new(Code::Unimplemented, "moving leadership to another member is not built yet"));
+    }
+    Ok(pb::MoveLeaderResponse::default())
 }
 
 /// The quota in force; `None` is no limit.

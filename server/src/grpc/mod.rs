@@ -5,6 +5,7 @@
 
 mod absent;
 mod answer;
+mod auth;
 mod check;
 mod cluster;
 mod error;
@@ -50,6 +51,7 @@ pub fn register(router: &mut Router, services: Rc<Services>) {
     cluster::register(router, &services);
     maintenance::register(router, &services);
     health::register(router, &services);
+    auth::register(router, &services);
     absent::register(router);
 }
 

@@ -1,6 +1,10 @@
 //! Numbers that are looked up when somebody asks: how the member stands, and the process.
 
-use ferrite_observe::metrics::{Family, Gauge, Registry, families};
+use std::sync::Arc;
+
+use ferrite_observe::metrics::{Counter, Family, Gauge, Registry, families};
+
+use ferrite_state::{Count, Counts};
 
 use crate::config::Config;
 use crate::handle::Handle;
@@ -21,7 +25,20 @@ pub fn register(registry: &Registry, config: &Config, handle: &Handle) {
     for code in ["200", "500", "503"] {
         registry.metric(&families::PROMHTTP_METRIC_HANDLER_REQUESTS_TOTAL, &[code]);
     }
+    applied(registry, &handle.state().counts);
     process(registry);
+}
+
+fn applied(registry: &Registry, counts: &Arc<Counts>) {
+    let sample = |family: &Family<Counter>, of: fn(&Counts) -> &Count| {
+        let counts = counts.clone();
+        registry.sample(family, &[], move || of(&counts).get() as f64);
+    };
+    sample(&families::ETCD_MVCC_PUT_TOTAL, |counts| &counts.puts);
+    sample(&families::ETCD_MVCC_DELETE_TOTAL, |counts| &counts.deletes);
+    sample(&families::ETCD_MVCC_TXN_TOTAL, |counts| &counts.txns);
+    sample(&families::ETCD_DEBUGGING_LEASE_GRANTED_TOTAL, |counts| &counts.leases_granted);
+    sample(&families::ETCD_DEBUGGING_LEASE_REVOKED_TOTAL, |counts| &counts.leases_revoked);
 }
 
 /// Brings up to date what the member's published state tells.

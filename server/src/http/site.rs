@@ -6,18 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrite_observe::log::Logger;
+use ferrite_observe::log::{GoTime, Logger};
 use ferrite_observe::metrics::{Registry, families};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::answer::{self, JSON};
+use super::answer::{self, JSON, TEXT};
 use super::door::FrontDoor;
 use super::{gauges, health, query};
 use crate::handle::Handle;
-use crate::rpc::Pages;
+use crate::rpc::{Pages, Status};
 use crate::version;
 
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
@@ -56,7 +56,7 @@ impl Site {
                 match role {
                     Role::Client => site.client(request).await,
                     Role::Metrics => site.metrics_page(&request).await.unwrap_or_else(answer::not_found),
-                    Role::Peer => site.peer(&request),
+                    Role::Peer => site.peer(&request).await,
                 }
             })
         })
@@ -112,13 +112,36 @@ impl Site {
         })
     }
 
-    fn peer(&self, request: &Request<()>) -> Response<Bytes> {
-        let page = match request.uri().path() {
-            "/version" => Site::version,
-            "/members" => Site::members,
-            _ => return answer::not_found(),
-        };
-        if request.method() == Method::GET { page(self) } else { answer::method_not_allowed() }
+    async fn peer(&self, request: &Request<()>) -> Response<Bytes> {
+        let path = request.uri().path();
+        match path {
+            // Asked with any method, to measure the way there and back.
+            "/raft/probing" => probed(),
+            "/version" | "/members" | "/downgrade/enabled" if request.method() != Method::GET => {
+                answer::method_not_allowed()
+            }
+            "/version" => self.version(),
+            "/members" => self.members(),
+            "/downgrade/enabled" => self.downgrade_enabled().await,
+            _ => answer::not_found(),
+        }
+    }
+
+    /// Whether the cluster is on its way to an older version.
+    async fn downgrade_enabled(&self) -> Response<Bytes> {
+        if let Err(error) = self.handle.confirm_read().await {
+            let text = format!("failed linearized read: {}", Status::from(error).message);
+            return answer::error(StatusCode::INTERNAL_SERVER_ERROR, &text);
+        }
+        let enabled = self.handle.state().tables().cluster.downgrade().enabled;
+        self.of_cluster(answer::answer(StatusCode::OK, TEXT, enabled.to_string()))
+    }
+
+    /// Adds which cluster this is.
+    fn of_cluster(&self, mut response: Response<Bytes>) -> Response<Bytes> {
+        let id = format!("{:x}", self.handle.ids().cluster);
+        response.headers_mut().insert(CLUSTER_ID, HeaderValue::try_from(id).expect("hex is a header value"));
+        response
     }
 
     fn scrape(&self, request: &Request<()>) -> Response<Bytes> {
@@ -154,10 +177,7 @@ impl Site {
         let tables = self.handle.state().tables();
         let members: Vec<String> = tables.cluster.members().map(|member| member.to_json()).collect();
         let json = if members.is_empty() { "null\n".to_owned() } else { format!("[{}]\n", members.join(",")) };
-        let mut response = answer::answer(StatusCode::OK, JSON, json);
-        let id = format!("{:x}", self.handle.ids().cluster);
-        response.headers_mut().insert(CLUSTER_ID, HeaderValue::try_from(id).expect("hex is a header value"));
-        response
+        self.of_cluster(answer::answer(StatusCode::OK, JSON, json))
     }
 
     /// What Go's `expvar` shows. There is no Go runtime to tell of here.
@@ -184,4 +204,10 @@ impl Site {
         let entries: Vec<String> = variables.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
         answer::answer(StatusCode::OK, VARIABLES, format!("{{\n{}\n}}\n", entries.join(",\n")))
     }
+}
+
+/// The time here, as peers ask for it.
+fn probed() -> Response<Bytes> {
+    let now = GoTime(std::time::SystemTime::now());
+    answer::answer(StatusCode::OK, JSON, format!("{{\"OK\":true,\"Now\":\"{now}\"}}\n"))
 }

@@ -49,6 +49,7 @@ impl State {
         }
         let answer = run_put(&mut writer, put, before);
         let records = writer.finish();
+        self.shared.counts.puts.increment();
         self.written(records, effect);
         Ok(Ok(Response::Put(answer)))
     }
@@ -61,6 +62,7 @@ impl State {
         let mut writer = self.writer();
         let answer = run_delete(&mut writer, delete)?;
         let records = writer.finish();
+        self.shared.counts.deletes.increment();
         self.written(records, effect);
         Ok(Response::DeleteRange(answer))
     }

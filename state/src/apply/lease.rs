@@ -26,6 +26,7 @@ impl State {
         let ttl = lessor.grant(id, grant.ttl)?;
         let stored = lessor.row(id).expect("just granted");
         drop(lessor);
+        self.shared.counts.leases_granted.increment();
         effect.rows.push(row(Table::Lease, row_key(id), stored));
         Ok(Response::LeaseGrant(pb::LeaseGrantResponse {
             header: self.header(),
@@ -38,6 +39,7 @@ impl State {
     pub(super) fn lease_revoke(&mut self, revoke: &pb::LeaseRevokeRequest, effect: &mut Effect) -> Outcome {
         let id = LeaseId::new(revoke.id).ok_or(LeaseError::NotFound)?;
         let keys = self.shared.lessor.lock().revoke(id)?;
+        self.shared.counts.leases_revoked.increment();
         let mut writer = self.writer();
         for key in keys {
             writer.delete_range(&KeyRange::single(bytes::Bytes::copy_from_slice(&key)));

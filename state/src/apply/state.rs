@@ -12,6 +12,7 @@ use crate::alarm::Alarms;
 use crate::answer::Response;
 use crate::cluster::{self, Cluster, ClusterVersion, Member};
 use crate::command::{AuthCommand, Command, ConfChange};
+use crate::counts::Counts;
 use crate::lease::{self, Lessor, SharedLessor};
 use crate::mvcc::{self, Keyspace, Trimmed, Trimmer};
 use crate::tables::{self, Marks, row};
@@ -51,6 +52,7 @@ pub struct Tables {
 pub struct Shared {
     pub keyspace: Arc<Keyspace>,
     pub lessor: Arc<SharedLessor>,
+    pub counts: Arc<Counts>,
     tables: Arc<RwLock<Arc<Tables>>>,
 }
 
@@ -190,6 +192,7 @@ impl State {
         let shared = Shared {
             keyspace: loaded.keyspace,
             lessor: Arc::new(SharedLessor::new(lessor)),
+            counts: Arc::default(),
             tables: Arc::new(RwLock::new(Arc::new(tables.clone()))),
         };
         let revisions = Progress { current: shared.keyspace.revision(), compacted };

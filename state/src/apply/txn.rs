@@ -27,9 +27,13 @@ impl State {
                 Op::Range(range) => OpAnswer::Range(checked_range(range, &writer)?),
                 Op::Put(put) => {
                     let before = before_put(&writer, put)?;
+                    self.shared.counts.puts.increment();
                     OpAnswer::Put(run_put(&mut writer, put, before))
                 }
-                Op::DeleteRange(delete) => OpAnswer::DeleteRange(run_delete(&mut writer, delete)?),
+                Op::DeleteRange(delete) => {
+                    self.shared.counts.deletes.increment();
+                    OpAnswer::DeleteRange(run_delete(&mut writer, delete)?)
+                }
                 Op::Txn(_) => OpAnswer::Txn(step.inner()),
                 Op::Unset => OpAnswer::Unset,
             };
@@ -37,6 +41,9 @@ impl State {
         }
         answer.revision = writer.revision() as i64;
         let records = writer.finish();
+        if records.len() > 1 {
+            self.shared.counts.txns.increment();
+        }
         self.written(records, effect);
         Ok(Ok(Response::Txn(answer)))
     }
