@@ -299,3 +299,60 @@ impl<'a> Parts<'a> {
 pub(super) fn matches(place: &Place, key_value: &[u8]) -> bool {
     checksum_of(place.revision(), place.tombstone(), key_value) == place.checksum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Record, Table};
+
+    /// A frame of two entries, at an offset.
+    fn frame(offset: u64) -> Vec<u8> {
+        let mut builder = FrameBuilder::default();
+        for index in [4, 5] {
+            let record = Record::new(Revision { main: index, sub: 0 }, index == 5, Bytes::from(vec![index as u8; 11]));
+            let row = RowChange { table: Table::Lease, key: Bytes::from_static(b"k"), value: None };
+            builder.push(&Effect { index: Index(index), term: Term(1), records: vec![record], rows: vec![row] });
+        }
+        let length = builder.len();
+        let bytes = builder.finish(offset, None).0.to_vec();
+        assert_eq!(bytes.len(), length);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_read_where_it_was_written_and_whole() {
+        let bytes = [vec![0; 64], frame(64)].concat();
+        let read = Frame::read(&bytes, 64).unwrap();
+        assert_eq!(read.span(), Span { first: Index(4), last: Index(5), term: Term(1) });
+        assert_eq!((read.end(), read.has_rows(), read.is_rewritten()), (bytes.len() as u64, true, false));
+        let (mut places, mut rows) = (Vec::new(), 0);
+        let record = |place| {
+            places.push(place);
+            Ok(())
+        };
+        read.walk(record, |_| rows += 1).unwrap();
+        let found: Vec<_> = places.iter().map(|p| (p.revision().main, p.tombstone(), p.length(), p.offset())).collect();
+        assert_eq!((found, rows), (vec![(4, false, 11, 152), (5, true, 11, 192)], 2));
+
+        assert_eq!(Frame::read(&bytes, bytes.len() as u64).unwrap_err(), NoFrame::End);
+        for zeros in [1, 63, 64, 1000] {
+            let bytes = [bytes.clone(), vec![0; zeros]].concat();
+            assert_eq!(Frame::read(&bytes, bytes.len() as u64 - zeros as u64).unwrap_err(), NoFrame::End);
+        }
+        let moved = [vec![0; 64], frame(128)].concat();
+        assert_eq!(Frame::read(&moved, 64).unwrap_err(), NoFrame::Bad("a frame belongs to another place"));
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_goes_unseen() {
+        let bytes = frame(0);
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(Frame::read(&bytes, 0), Err(NoFrame::Bad(_))), "bit {bit}");
+        }
+        for length in 1..bytes.len() {
+            assert!(matches!(Frame::read(&bytes[..length], 0), Err(NoFrame::Bad(_))), "{length} bytes");
+        }
+    }
+}
