@@ -271,6 +271,10 @@ impl Room {
     }
 }
 
+/// Says that readers have been shown the files with all that was taken from the window.
+#[derive(Debug)]
+pub(crate) struct Shown;
+
 /// The store thread's end: takes effects in order, and gives their memory back once they are in the files.
 #[derive(Debug)]
 pub(crate) struct Drain {
@@ -310,8 +314,8 @@ impl Drain {
         self.slot = 0;
     }
 
-    /// Gives back the memory of what has been taken. Readers must find it in the files by now.
-    pub(crate) fn release(&mut self) {
+    /// Gives back the memory of what has been taken, now that readers find it in the files.
+    pub(crate) fn release(&mut self, _shown: Shown) {
         // The chunk at whose end we stand goes at once: its writer may wait for the room.
         if self.chunk.as_ref().is_some_and(|chunk| chunk.ends_at(self.slot)) {
             self.next_chunk();
@@ -401,7 +405,7 @@ mod tests {
             effect.index == Index(taken)
         });
         assert_eq!(taken, index);
-        drain.release();
+        drain.release(Shown);
         assert_eq!(read(&window, 2, 0), None);
         assert!(all.iter().filter(|&&(main, sub)| read(&window, main, sub).is_some()).count() < CHUNK_EFFECTS * 3);
         assert!(window.bytes() < BOUND / CHUNKS_IN_BOUND);
@@ -420,7 +424,7 @@ mod tests {
         writer.append(large);
         assert!(!writer.has_room());
         drain.take(|_| true);
-        drain.release();
+        drain.release(Shown);
         assert!(writer.wait_for_room());
         assert_eq!(writer.bytes(), 0);
     }
@@ -436,7 +440,7 @@ mod tests {
             left -= 1;
             left >= 0
         });
-        drain.release();
+        drain.release(Shown);
         for main in 1502..=3001 {
             assert!(read(&drain.window, main, 0).is_some(), "{main}");
         }
@@ -470,7 +474,7 @@ mod tests {
                     assert_eq!(effect.index, Index(taken));
                     true
                 });
-                drain.release();
+                drain.release(Shown);
             }
         });
         let mut most = 0;

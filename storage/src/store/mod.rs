@@ -31,7 +31,7 @@ use bytes::Bytes;
 use ferrite_raft::{Index, Term};
 
 use crate::vfs::{File, Lock, Mode, Vfs};
-use crate::window::Drain;
+use crate::window::{Drain, Shown};
 use crate::{Revision, Revisions, Table, WindowWriter};
 use clean::Cleaning;
 use format::HEADER_BYTES;
@@ -331,8 +331,8 @@ impl<V: Vfs> Store<V> {
             self.segments.tail.append(bytes, places)?;
             self.frame.clear();
             // Readers find it in the files before it goes from the window.
-            self.show_tail();
-            self.drain.release();
+            let shown = self.show_tail();
+            self.drain.release(shown);
             if !self.dying.is_empty() {
                 let dying = std::mem::take(&mut self.dying);
                 self.trim(&dying);
@@ -435,9 +435,10 @@ impl<V: Vfs> Store<V> {
     }
 
     /// Lets readers see the tail as it is now.
-    fn show_tail(&self) {
+    fn show_tail(&self) -> Shown {
         let files = Files { sealed: self.shared.sealed.clone(), tail: self.segments.tail.view() };
         self.shared.files.store(Some(Arc::new(files)));
+        Shown
     }
 
     fn show_sizes(&self) {

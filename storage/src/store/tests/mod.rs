@@ -286,14 +286,14 @@ fn a_frame_larger_than_a_segment_gets_one_of_its_own() {
 
 #[test]
 fn readers_find_all_that_is_published_while_it_moves() {
-    let model = Model::new(21, 6000);
+    let model = Model::new(21, 3000);
     let disk = disk();
-    // Every effect is a chunk of its own, so that each write takes something out of the window.
-    let options = Options { window_bytes: 1, ..SMALL };
+    // Chunks of a few effects, so that most writes take something out of the window.
+    let options = Options { window_bytes: 64 << 10, ..SMALL };
     let mut run = Run::new(&model, &disk, create(&disk, options).unwrap());
-    let dead = model.dead(Index(6000));
-    let records: Vec<_> = model.records(Index(6000)).into_values().filter(|r| !dead.contains(&r.revision)).collect();
-    let every: Vec<_> = model.records(Index(6000)).into_values().collect();
+    let dead = model.dead(Index(3000));
+    let records: Vec<_> = model.records(Index(3000)).into_values().filter(|r| !dead.contains(&r.revision)).collect();
+    let every: Vec<_> = model.records(Index(3000)).into_values().collect();
     let (last, revisions) = (every[every.len() - 1].revision.main, run.opened.revisions.clone());
     let read = |seed| {
         let (mut dice, mut found) = (Dice::new(seed), 0u64);
@@ -321,7 +321,7 @@ fn readers_find_all_that_is_published_while_it_moves() {
     std::thread::scope(|scope| {
         let readers = [1, 2].map(|seed| scope.spawn(move || read(seed)));
         let mut dice = Dice::new(3);
-        while run.store.applied() < Index(6000) {
+        while run.store.applied() < Index(3000) {
             run.append(1 + dice.below(20));
             run.store.write(1 + dice.below(900)).unwrap();
             match dice.below(40) {
