@@ -3,7 +3,8 @@
 //!   choose ──▶ copy, a bounded step at a time ──▶ sync ──▶ manifest ──▶ readers see the copy ──▶ old files go
 //!
 //! What holds: only segments below the last dump of rows are copied, so their rows are dead. Until the manifest names the
-//! copy it is no part of the store, and a crash or a full disk just loses it. A record is checked before it is copied:
+//! copy it is no part of the store, and a crash or a full disk just loses it. Before it does, all entries that made
+//! something dead are synced, and the manifest says so: records go for good only when their death is for good. A record is checked before it is copied:
 //! damage does not get a new checksum. What dies during the copy is dead in the copy.
 
 use std::ops::Range;
@@ -168,6 +169,10 @@ impl<V: Vfs> Store<V> {
     /// Puts the copy in the place of its sources.
     fn finish_cleaning(&mut self) -> Result<(), StoreError> {
         let reservation = self.home.reserve_manifest(self.manifest.sealed.len())?;
+        // What has died must not come alive again because a crash takes back the entry that killed it: then the log would
+        // be applied to a state that lacks it.
+        self.segments.tail.sync()?;
+        self.manifest.cleaned_at = self.last.index;
         let Cleaning { sources, span, output, .. } = self.cleaning.take().expect("it is at its end");
         let copy = match output {
             Some(output) if output.places.is_empty() => {

@@ -29,6 +29,9 @@ pub(super) struct Manifest {
     /// From oldest to newest.
     pub sealed: Vec<SealedEntry>,
     pub tail: TailEntry,
+    /// What was dead at this entry has been cleaned away, so nothing up to it may be cut off: the log could not bring it
+    /// back to what is left.
+    pub cleaned_at: Index,
 }
 
 /// The file that holds all rows as they were at an index.
@@ -72,11 +75,11 @@ impl Manifest {
         let sealed = (self.sealed.iter())
             .flat_map(|entry| [entry.id, entry.span.first.0, entry.span.last.0, entry.span.term.0, entry.bytes]);
         let body: Vec<u8> = fixed.into_iter().chain(sealed).flat_map(u64::to_le_bytes).collect();
-        FileHeader::seal(FileKind::Manifest, 0, 0, &body)
+        FileHeader::seal(FileKind::Manifest, 0, self.cleaned_at.0, &body)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, Bad> {
-        let (_, body) = FileHeader::open(FileKind::Manifest, bytes)?;
+        let (header, body) = FileHeader::open(FileKind::Manifest, bytes)?;
         let wrong = |what| Bad::Damaged(HEADER_BYTES as u64, what);
         if body.len() < FIXED_BYTES || !(body.len() - FIXED_BYTES).is_multiple_of(SEALED_BYTES) {
             return Err(wrong("the list of files is cut off"));
@@ -102,6 +105,7 @@ impl Manifest {
             rows: (number(3) != 0).then(|| RowsEntry { id: number(3), index: Index(number(4)) }),
             sealed,
             tail: TailEntry { id: number(5), first: Index(number(6)), term_before: Term(number(7)) },
+            cleaned_at: Index(header.index),
         })
     }
 }
@@ -202,6 +206,7 @@ mod tests {
             rows: Some(RowsEntry { id: 7, index: Index(70) }),
             sealed: (1..=sealed).map(|id| SealedEntry { id, span: span(id), bytes: 1000 + id }).collect(),
             tail: TailEntry { id: 98, first: Index(500), term_before: Term(4) },
+            cleaned_at: Index(3 * sealed),
         }
     }
 

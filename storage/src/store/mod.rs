@@ -167,7 +167,7 @@ impl<V: Vfs> Store<V> {
         let spare = Spare::create(&home, 1, options.segment_bytes)?;
         spare.begin(Index(1))?;
         let tail = TailEntry { id: 1, first: Index(1), term_before: Term(0) };
-        let manifest = Manifest { identity, next_id: 2, rows: None, sealed: Vec::new(), tail };
+        let manifest = Manifest { identity, next_id: 2, rows: None, sealed: Vec::new(), tail, cleaned_at: Index(0) };
         home.commit(&manifest, home.reserve_manifest(0)?)?;
         drop(lock);
         Store::open(vfs, dir, identity, Index(0), options)

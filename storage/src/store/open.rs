@@ -57,7 +57,7 @@ pub(super) fn open<V: Vfs>(
         return Err(StoreError::damaged(&home.manifest_path(), 0, "the tail begins before the sealed segments end"));
     }
     (reading.last.index, reading.last.term) = (before, manifest.tail.term_before);
-    let whole = whole_up_to.max(reading.dumped).max(before);
+    let whole = whole_up_to.max(reading.dumped).max(before).max(manifest.cleaned_at);
     let tail = read_tail(&home, manifest.tail.id, whole, options.segment_bytes, &mut reading, &mut warnings)?;
 
     let Reading { last, rows, .. } = reading;

@@ -1,6 +1,7 @@
 //! Space: what is dead is given back, and a full disk loses nothing.
 
 use super::*;
+use crate::vfs::lying::Survival;
 
 fn clean_all(store: &mut Store<LyingDisk>) {
     while store.clean(500).unwrap() == Cleaned::Step {}
@@ -71,6 +72,37 @@ fn defragmenting_gives_back_all_that_is_dead() {
     let left = run.opened.revisions.scan(Revision::default(), u64::MAX).count();
     assert!(left <= alive + alive / 4, "{left} for {alive}");
     run.check();
+}
+
+#[test]
+fn what_has_gone_cannot_come_alive_again() {
+    let model = Model::new(15, 400);
+    let disk = disk();
+    let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
+    run.append(399);
+    run.write_all();
+    run.trim();
+    clean_all(&mut run.store);
+    assert_eq!(run.store.manifest.cleaned_at, Index(399));
+    run.append(1);
+    run.write_all();
+    let (tail, before) = (run.store.segments.tail.id, run.store.segments.tail.position);
+    drop(run);
+    let after = disk.crash(Survival::Nothing);
+    let (store, opened) = open(&after, Index(0)).unwrap();
+    assert_eq!(opened.applied, Index(399), "the entries that made others dead are there");
+    drop(store);
+    // Nor is it excused when they cannot be read.
+    let path = Path::new(DIR).join(segment_name(tail));
+    let used = disk.read(&path).unwrap()[..before as usize].iter().rposition(|byte| *byte != 0).unwrap();
+    for place in HEADER_BYTES..=used {
+        let disk = disk.copy();
+        disk.flip(&path, place as u64, 1);
+        match open(&disk, Index(0)) {
+            Ok((_, opened)) => assert!(opened.applied >= Index(399), "{} at {place}", opened.applied),
+            Err(error) => assert!(error.to_string().contains(&segment_name(tail)), "{error}"),
+        }
+    }
 }
 
 #[test]
