@@ -149,8 +149,13 @@ pub fn open<V: Vfs>(
     files: FileOptions,
     logger: BoxedLogger,
 ) -> Result<Parts<V>, StartError> {
-    vfs.create_dir_all(&directories.snapshots)?;
     let is_restart = wal::exists(vfs, &directories.log)?;
+    if !is_restart {
+        for directory in [&directories.log, &directories.snapshots, &directories.store] {
+            make_parent(vfs, directory)?;
+        }
+    }
+    vfs.create_dir_all(&directories.snapshots)?;
     let found = match is_restart {
         true => find(vfs, directories, files)?,
         false => found(vfs, directories, new_cluster, files)?,
@@ -180,6 +185,26 @@ pub fn open<V: Vfs>(
         is_restart,
         warnings,
     })
+}
+
+/// Makes the directory that `path` is to be in, durably: a log that is synced is lost all the same if a directory above it
+/// is not.
+fn make_parent<V: Vfs>(vfs: &V, path: &Path) -> Result<(), vfs::Error> {
+    let named = |directory| if directory == Path::new("") { Path::new(".") } else { directory };
+    let above: Vec<&Path> = path.ancestors().skip(1).map(named).collect();
+    let Some(parent) = above.first() else { return Ok(()) };
+    let were_there = above.iter().map(|directory| vfs.exists(directory)).collect::<Result<Vec<bool>, _>>()?;
+    vfs.create_dir_all(parent)?;
+    for (was_there, holder) in were_there.into_iter().zip(&above[1..]) {
+        match vfs.sync_dir(holder) {
+            Ok(()) => {}
+            // One that was there may have been made by a start that did not come to sync it. If we may not even look at
+            // the directory that holds it, it was made by somebody else.
+            Err(_) if was_there => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// What is on disk once it has been opened.
@@ -239,11 +264,11 @@ fn found<V: Vfs>(
         created => created?,
     };
     let metadata = wal::Metadata { node_id: ids.member, cluster_id: ids.cluster };
-    let mut log = wal::Wal::create(vfs.clone(), &directories.log, metadata.encode(), files.log)?;
     let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
     let hard_state = HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) };
-    log.append(Some(&hard_state), &entries)?;
-    log.sync()?;
+    // Without its first entries a member would not know that it may lead, and wait for ever.
+    let (dir, encoded) = (&directories.log, metadata.encode());
+    let log = wal::Wal::create_with(vfs.clone(), dir, encoded, &hard_state, &entries, files.log)?;
     let replay =
         wal::Replay { metadata: metadata.encode(), hard_state, entries, snapshots: Vec::new(), warnings: Vec::new() };
     Ok(Found { ids, start: SnapshotMeta::default(), log, replay, store, opened })

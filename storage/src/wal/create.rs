@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ferrite_raft::SnapshotMeta;
+use ferrite_raft::{Entry, HardState, SnapshotMeta};
 
 use super::read::OpenSegment;
 use super::segment::{self, SegmentName};
@@ -17,6 +17,18 @@ impl<V: Vfs> Wal<V> {
     ///
     /// When this returns, the log is there after any crash; before that, it is there as a whole or not at all.
     pub fn create(vfs: V, dir: &Path, metadata: Bytes, options: Options) -> Result<Wal<V>, WalError> {
+        Wal::create_with(vfs, dir, metadata, &HardState::default(), &[], options)
+    }
+
+    /// Creates a log that has entries from the beginning: whoever finds the log finds them.
+    pub fn create_with(
+        vfs: V,
+        dir: &Path,
+        metadata: Bytes,
+        hard_state: &HardState,
+        entries: &[Entry],
+        options: Options,
+    ) -> Result<Wal<V>, WalError> {
         if !segment::list(&vfs, dir)?.is_empty() {
             return Err(WalError::AlreadyExists { dir: dir.to_path_buf() });
         }
@@ -27,6 +39,10 @@ impl<V: Vfs> Wal<V> {
         let mut writer = Writer::default();
         writer.put_head(&metadata);
         writer.put_snapshot(&SnapshotMeta::default());
+        entries.iter().for_each(|entry| writer.put_entry(entry));
+        if *hard_state != HardState::default() {
+            writer.put_state(hard_state);
+        }
         let file = open_locked(&vfs, &SegmentName::FIRST.path(&temporary), Mode::CreateNew)?;
         file.allocate(0, options.segment_bytes)?;
         file.write_at(writer.pending(), 0)?;
