@@ -31,6 +31,13 @@ impl Reader<'_> {
             return Ok(RangeAnswer { count: self.count(&range) as i64, ..answer });
         }
         let plan = Plan::of(request);
+        // A point read, the most frequent request of all: no lists, no order.
+        if let Some(key) = range.as_single()
+            && !(request.keys_only || plan.filters)
+        {
+            let kv = self.find(key).map(|found| self.key_value(found.revision)).transpose()?;
+            return Ok(RangeAnswer { count: kv.is_some().into(), kvs: kv.into_iter().collect(), ..answer });
+        }
         let (mut items, complete) = self.collect(&range, request, &plan);
         let count = if complete && !plan.filters { items.len() as u64 } else { self.count(&range) };
         if plan.order == Some(SortTarget::Value) {
