@@ -479,7 +479,8 @@ fn a_read_after_a_crash_sees_what_was_saved_before_it() {
     // Two were acknowledged; that they are committed was not saved any more.
     log.append([entry(1, 1), entry(1, 2)]);
     log.set_hard_state(HardState { term: Term(1), vote: Some(ME), commit: Index(0) });
-    let mut node = RawNode::new(Config { pre_vote: false, ..Config::new(ME) }, log).expect("a configuration that works");
+    let mut node =
+        RawNode::new(Config { pre_vote: false, ..Config::new(ME) }, log).expect("a configuration that works");
     node.campaign();
     while node.soft_state().role != RoleKind::Leader {
         let mut ready = node.take_ready().expect("a vote to save");
