@@ -278,6 +278,10 @@ async fn compaction(connection: &Connection, known: &Known, current: i64) -> Res
     Ok(())
 }
 
+/// How much longer than granted a lease may live after a restart: etcd adds the election timeout, and spreads leases that
+/// would end together. It must never be shorter.
+const MOST_EXTENDED_SECONDS: i64 = 60;
+
 /// Every lease that was promised and has not ended is there, with its keys and its time; none that was revoked is.
 async fn leases(connection: &Connection, known: &mut Known, model: &Model) -> Result<usize, Broken> {
     let list = connection.call(rpc::LEASE_LEASES, &LeaseLeasesRequest {}).await?;
@@ -311,7 +315,7 @@ async fn leases(connection: &Connection, known: &mut Known, model: &Model) -> Re
         let mut keys = answer.keys;
         keys.sort_unstable();
         if answer.granted_ttl != granted
-            || rest > granted
+            || rest > granted + MOST_EXTENDED_SECONDS
             || (keys != model.attached(*id) && lease.sent.elapsed() < lease.ttl)
         {
             let text = format!(
