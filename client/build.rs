@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .build_client(!server)
             .build_server(server)
             .build_transport(false)
+            .generate_default_stubs(server)
             .out_dir(&folder);
         for package in ["authpb", "etcdserverpb", "membershippb", "mvccpb"] {
             stubs = stubs.extern_path(format!(".{package}"), format!("::ferrite_proto::{package}"));

@@ -65,7 +65,7 @@ impl Wire {
             let mut jitter = Jitter::new();
             let mut attempts = 0;
             loop {
-                tokio::time::sleep(retry::pause(attempts, endpoints, BACKOFF, BACKOFF_JITTER, jitter.next())).await;
+                rest(retry::pause(attempts, endpoints, BACKOFF, BACKOFF_JITTER, jitter.next())).await;
                 let failure = match attempt(self.pool.clone(), self.request(scope, request.clone())).await {
                     Ok(response) => return Ok(response.into_inner()),
                     Err(failure) => failure,
@@ -141,6 +141,13 @@ impl Wire {
             return Err(Error::Status(Box::new(Status::resource_exhausted(text))));
         }
         Ok(())
+    }
+}
+
+/// Waits. No time is no wait at all: tokio's clock ticks in milliseconds, and would make one of it.
+pub(crate) async fn rest(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Renew;
-use crate::call::{Scope, SharedWire};
+use crate::call::{Scope, SharedWire, rest};
 use crate::error::Error;
 use crate::stubs::lease_client::LeaseClient;
 
@@ -120,7 +120,7 @@ fn open(wire: &SharedWire, wait: Duration) -> (mpsc::Sender<LeaseKeepAliveReques
     let (sender, requests) = mpsc::channel(OUTGOING_REQUESTS);
     let wire = wire.clone();
     let opening = async move {
-        tokio::time::sleep(wait).await;
+        rest(wait).await;
         let scope = Scope { require_leader: true, deadline: None };
         let open = move |pool, r| async move { LeaseClient::new(pool).lease_keep_alive(r).await };
         let answers = wire.stream(scope, ReceiverStream::new(requests), open).await?;

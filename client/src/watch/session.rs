@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::table::Table;
 use super::{Command, WatchKey};
-use crate::call::{Scope, SharedWire};
+use crate::call::{Scope, SharedWire, rest};
 use crate::error::Error;
 use crate::known::Known;
 use crate::stubs::watch_client::WatchClient;
@@ -114,7 +114,7 @@ impl Session {
         let (outgoing, requests) = mpsc::channel(OUTGOING_REQUESTS);
         let (wire, scope) = (self.wire.clone(), self.scope);
         let opening = async move {
-            tokio::time::sleep(wait).await;
+            rest(wait).await;
             let max = wire.config.max_receive();
             let open =
                 move |pool, r| async move { WatchClient::new(pool).max_decoding_message_size(max).watch(r).await };

@@ -9,7 +9,9 @@ use ferrite_client::{Client, Config};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use stubs::auth_server::AuthServer;
 use stubs::kv_server::KvServer;
+use stubs::lease_server::LeaseServer;
 use stubs::watch_server::WatchServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -29,14 +31,25 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub enum Call {
     Range(RangeRequest, oneshot::Sender<Result<RangeResponse, Status>>),
-    Put(PutRequest, oneshot::Sender<Result<PutResponse, Status>>),
+    Authenticate(AuthenticateRequest, oneshot::Sender<Result<AuthenticateResponse, Status>>),
+    KeepAlive(KeepAliveCall),
+    Put(Metadata, PutRequest, oneshot::Sender<Result<PutResponse, Status>>),
     Watch(WatchCall),
+}
+
+pub type Metadata = tonic::metadata::MetadataMap;
+
+/// A stream of lease renewals, seen from the server.
+#[derive(Debug)]
+pub struct KeepAliveCall {
+    pub requests: Streaming<LeaseKeepAliveRequest>,
+    pub responses: mpsc::Sender<Result<LeaseKeepAliveResponse, Status>>,
 }
 
 /// A watch stream, seen from the server.
 #[derive(Debug)]
 pub struct WatchCall {
-    pub metadata: tonic::metadata::MetadataMap,
+    pub metadata: Metadata,
     requests: Streaming<WatchRequest>,
     responses: mpsc::Sender<Result<WatchResponse, Status>>,
 }
@@ -67,6 +80,14 @@ impl Server {
         Server { address, calls, task: tokio::spawn(serve(listener, service)) }
     }
 
+    /// The next call, which has to be a write; and what to answer it with.
+    pub async fn put(&mut self) -> (Metadata, PutRequest, oneshot::Sender<Result<PutResponse, Status>>) {
+        match self.call().await {
+            Call::Put(metadata, request, answer) => (metadata, request, answer),
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
     pub async fn client(servers: &[&Server]) -> Client {
         let endpoints = servers.iter().map(|server| server.address.to_string());
         Client::connect(Config::new(endpoints)).await.unwrap()
@@ -93,13 +114,15 @@ async fn serve(listener: TcpListener, service: Service) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (kv, watch) = (KvServer::new(service.clone()), WatchServer::new(service.clone()));
+        let service = service.clone();
         let answer = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-            let (mut kv, mut watch) = (kv.clone(), watch.clone());
+            let service = service.clone();
             async move {
-                match request.uri().path().starts_with("/etcdserverpb.Watch/") {
-                    true => watch.call(request).await,
-                    false => kv.call(request).await,
+                match request.uri().path().split('/').nth(1) {
+                    Some("etcdserverpb.Watch") => WatchServer::new(service).call(request).await,
+                    Some("etcdserverpb.Auth") => AuthServer::new(service).call(request).await,
+                    Some("etcdserverpb.Lease") => LeaseServer::new(service).call(request).await,
+                    _ => KvServer::new(service).call(request).await,
                 }
             }
         });
@@ -160,14 +183,15 @@ pub fn put(revision: i64) -> Event {
 
 #[tonic::async_trait]
 impl stubs::watch_server::Watch for Service {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
-
-    async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<tonic::codegen::BoxStream<WatchResponse>>, Status> {
         let (responses, sent) = mpsc::channel(1);
         let metadata = request.metadata().clone();
         let call = WatchCall { metadata, requests: request.into_inner(), responses };
         self.0.send(Call::Watch(call)).await.map_err(|_| Status::aborted("the test is over"))?;
-        Ok(Response::new(ReceiverStream::new(sent)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
     }
 }
 
@@ -185,29 +209,35 @@ impl Service {
 
 #[tonic::async_trait]
 impl stubs::kv_server::Kv for Service {
-    type RangeStreamStream = ReceiverStream<Result<RangeStreamResponse, Status>>;
-
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         self.ask(|answer| Call::Range(request.into_inner(), answer)).await
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        self.ask(|answer| Call::Put(request.into_inner(), answer)).await
+        let metadata = request.metadata().clone();
+        self.ask(|answer| Call::Put(metadata, request.into_inner(), answer)).await
     }
+}
 
-    async fn range_stream(&self, _: Request<RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
+#[tonic::async_trait]
+impl stubs::auth_server::Auth for Service {
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        self.ask(|answer| Call::Authenticate(request.into_inner(), answer)).await
     }
+}
 
-    async fn delete_range(&self, _: Request<DeleteRangeRequest>) -> Result<Response<DeleteRangeResponse>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
-    }
-
-    async fn txn(&self, _: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
-    }
-
-    async fn compact(&self, _: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
+#[tonic::async_trait]
+impl stubs::lease_server::Lease for Service {
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<tonic::codegen::BoxStream<LeaseKeepAliveResponse>>, Status> {
+        let (responses, sent) = mpsc::channel(1);
+        let call = KeepAliveCall { requests: request.into_inner(), responses };
+        self.0.send(Call::KeepAlive(call)).await.map_err(|_| Status::aborted("the test is over"))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
     }
 }
