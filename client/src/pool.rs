@@ -200,8 +200,8 @@ async fn keep_connected(id: usize, target: Target, standing: Standing, pings: Op
                 let authority = target.endpoint.authority.clone();
                 let scheme = if target.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
                 standing.send_modify(|list| list.push(Connection { id, sender, scheme, authority }));
-                // On its own: calls under way outlive this task, which ends when the endpoints are replaced.
-                let _ = tokio::spawn(driver).await;
+                // Calls under way do not depend on this: hyper drives them on tasks of their own, to their end.
+                driver.await;
                 standing.send_modify(|list| list.retain(|c| c.id != id));
             }
             Ok(Err(_)) | Err(_) => {

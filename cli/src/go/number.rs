@@ -80,6 +80,7 @@ mod tests {
             ("ff", Some(16), Ok(255)),
             ("0xff", Some(16), Err(INVALID)),
             ("1__0", None, Err(INVALID)),
+            ("1_", None, Err(INVALID)),
             ("_1", None, Err(INVALID)),
             ("08", None, Err(INVALID)),
             ("1.5", None, Err(INVALID)),

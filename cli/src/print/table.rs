@@ -106,6 +106,11 @@ mod tests {
     }
 
     #[test]
+    fn a_title_that_cannot_be_in_the_middle_is_left_of_it() {
+        assert_eq!(draw(&["ab"], &[vec!["123".into()]]), "┌─────┐\n│ AB  │\n├─────┤\n│ 123 │\n└─────┘\n");
+    }
+
+    #[test]
     fn a_table_without_rows_has_no_line_below_its_header() {
         assert_eq!(draw(&["a"], &[]), "┌───┐\n│ A │\n└───┘\n");
     }
