@@ -3,6 +3,11 @@
 use super::*;
 use crate::vfs::lying::Dice;
 
+/// The seeds to try: a few, or as many as the environment asks for (`FERRITE_SEEDS=1000`, best with `--release`).
+pub(super) fn seeds(few: u64) -> std::ops::Range<u64> {
+    0..std::env::var("FERRITE_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
+}
+
 /// What a log says up to some record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
