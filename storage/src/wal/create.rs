@@ -13,7 +13,7 @@ use super::{Options, Wal, WalError};
 use crate::vfs::{File, Lock, Mode, Vfs};
 
 impl<V: Vfs> Wal<V> {
-    /// Creates a log in `dir`, whose parent must be there. `metadata` says whose log it is.
+    /// Creates a log in `dir`, whose parent must be there, durably. `metadata` says whose log it is.
     ///
     /// When this returns, the log is there after any crash; before that, it is there as a whole or not at all.
     pub fn create(vfs: V, dir: &Path, metadata: Bytes, options: Options) -> Result<Wal<V>, WalError> {

@@ -18,6 +18,10 @@ use super::segment::{self, SegmentName};
 use super::tail::{Damage, Tail, judge};
 use crate::vfs::{File, Lock, Mode, Vfs};
 
+/// A longer file is none of ours or etcd's, which end a segment behind the batch that fills it. It is not read into
+/// memory to find that out.
+const MAX_SEGMENT_BYTES: u64 = 4 << 30;
+
 /// What a log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
@@ -85,7 +89,12 @@ pub(super) fn read<V: Vfs>(
             return Err(WalError::Locked { file: path });
         }
         let bytes = &mut reading.tail.bytes;
-        bytes.resize(file.len()? as usize, 0);
+        let length = file.len()?;
+        if length > MAX_SEGMENT_BYTES {
+            let what = format!("it is {length} bytes long, which no segment is");
+            return Err(WalError::Corrupt { file: path, offset: 0, what, remedy: REMEDY });
+        }
+        bytes.resize(length as usize, 0);
         let length = file.read_at(bytes, 0)?;
         bytes.truncate(length);
 
