@@ -56,8 +56,14 @@ impl Vfs for Disk {
     }
 
     fn create_dir_all(&self, path: &Path) -> Result<()> {
+        let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).count();
         let created = fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
-        created.map_err(|error| Error::new("create directory", path, error))
+        created.map_err(|error| Error::new("create directory", path, error))?;
+        for parent in path.ancestors().skip(1).take(missing) {
+            // The parent of a relative path of one name is the working directory.
+            self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        }
+        Ok(())
     }
 
     fn read_dir(&self, path: &Path) -> Result<Vec<String>> {

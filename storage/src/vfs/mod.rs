@@ -56,7 +56,7 @@ pub trait Vfs: Clone + Debug + Send + Sync + 'static {
     fn remove_file(&self, path: &Path) -> Result<()>;
     /// Removes a directory with all in it. None there is no error.
     fn remove_dir_all(&self, path: &Path) -> Result<()>;
-    /// Creates a directory and those above it. All there already is no error.
+    /// Creates a directory and those above it, durably. All there already is no error.
     fn create_dir_all(&self, path: &Path) -> Result<()>;
     /// The names in a directory, sorted. A name that is not UTF-8 comes with replacement characters.
     fn read_dir(&self, path: &Path) -> Result<Vec<String>>;

@@ -308,6 +308,7 @@ impl Vfs for LyingDisk {
                     Some(Node::File(_)) => return Err(std::io::ErrorKind::NotADirectory.into()),
                     None => {
                         state.perform(Operation::MakeDir { dir, name: name.clone() })?;
+                        state.perform(Operation::SyncDir { dir })?;
                         match state.image.names().get(dir, &name) {
                             Some(Node::Dir(inner)) => inner,
                             _ => return Err(not_found()),

@@ -56,8 +56,10 @@ fn a_length_survives_apart_from_the_content() {
 #[test]
 fn names_are_durable_with_their_directory_only() {
     let disk = LyingDisk::new();
-    disk.create_dir_all(Path::new("/d")).unwrap();
-    disk.sync_dir(Path::new("/")).unwrap();
+    disk.create_dir_all(Path::new("/d/inner")).unwrap();
+    assert!(disk.crash(Survival::Nothing).exists(Path::new("/d/inner")).unwrap());
+    disk.remove_dir_all(Path::new("/d/inner")).unwrap();
+    disk.sync_dir(Path::new("/d")).unwrap();
     let file = disk.open(Path::new("/d/a"), Mode::CreateNew).unwrap();
     file.write_at(b"x", 0).unwrap();
     file.sync_data().unwrap();

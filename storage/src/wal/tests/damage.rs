@@ -102,6 +102,21 @@ fn used(bytes: &[u8]) -> usize {
     tail::used(bytes).next_multiple_of(8)
 }
 
+/// Every bit of what the checksums do not cover, and of the zeros behind the last record; of the data one in each byte.
+fn bits_to_flip(bytes: &[u8]) -> Vec<usize> {
+    let head = 40;
+    let mut bits = Vec::new();
+    let mut offset = 0;
+    while let Ok(frame) = record::frame_at(bytes, offset) {
+        let end_of_head = frame.end.min(offset + head);
+        bits.extend(8 * offset..8 * end_of_head);
+        bits.extend((end_of_head..frame.end).map(|byte| 8 * byte + byte % 8));
+        offset = frame.end;
+    }
+    bits.extend(8 * offset..8 * (offset + head).min(bytes.len()));
+    bits
+}
+
 fn logs() -> impl Iterator<Item = (End, Stopped)> {
     seeds(1).flat_map(|seed| [(End::Clean, stopped(seed, End::Clean)), (End::Killed, stopped(seed, End::Killed))])
 }
@@ -115,7 +130,7 @@ fn a_flipped_bit_is_refused_or_does_no_harm() {
             End::Killed => vec![log.ledger.states[log.marked].hard_state.commit, log.last().hard_state.commit],
         };
         for (path, bytes) in log.files() {
-            for bit in 0..8 * (used(&bytes) + 40).min(bytes.len()) {
+            for bit in bits_to_flip(&bytes) {
                 let damaged = log.disk.copy();
                 damaged.flip(&path, (bit / 8) as u64, (bit % 8) as u8);
                 let store = stores[bit % stores.len()];
