@@ -60,8 +60,7 @@ impl Vfs for Disk {
         let created = fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
         created.map_err(|error| Error::new("create directory", path, error))?;
         for parent in path.ancestors().skip(1).take(missing) {
-            // The parent of a relative path of one name is the working directory.
-            self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+            self.sync_dir(parent)?;
         }
         Ok(())
     }
@@ -81,7 +80,9 @@ impl Vfs for Disk {
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
-        let sync = || fs::File::open(path)?.sync_all();
+        // The parent of a relative path of one name is the working directory.
+        let dir = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let sync = || fs::File::open(dir)?.sync_all();
         sync().map_err(|error| Error::new("sync directory", path, error))
     }
 }
@@ -191,6 +192,7 @@ mod tests {
         let to = dir.join("e");
         Disk.rename(&path, &to).unwrap();
         Disk.sync_dir(&dir).unwrap();
+        Disk.sync_dir(Path::new("")).unwrap();
         Disk.open(&path, Mode::Create).unwrap();
         assert_eq!(Disk.read_dir(&dir).unwrap(), ["e", "f"]);
         Disk.remove_file(&to).unwrap();

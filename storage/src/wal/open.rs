@@ -36,8 +36,11 @@ impl<V: Vfs> Wal<V> {
             replay.warnings.extend(keep_copy(&vfs, last, &reading.tail)?);
         }
         make_durable(last, &reading.tail)?;
-        // The last segment may have got its name without the directory having been synced.
+        // The last segment, or the directory, may have got its name without that having been synced.
         vfs.sync_dir(dir)?;
+        if let Some(parent) = dir.parent() {
+            vfs.sync_dir(parent)?;
+        }
 
         let writer = Writer::new(reading.contents.crc(), replay.hard_state, reading.contents.last_index);
         // What is there behind the records may be a hole: its space is taken again.
@@ -71,9 +74,7 @@ fn keep_copy<V: Vfs>(vfs: &V, last: &OpenSegment<V::File>, tail: &FoundTail) -> 
 /// Leaves zeros behind the last record, and all before them on disk.
 fn make_durable<F: File>(last: &OpenSegment<F>, tail: &FoundTail) -> Result<(), WalError> {
     if tail.torn {
-        // Before anything is written there: bytes of the torn end must never follow a later record.
         last.file.set_len(last.used)?;
-        last.file.sync_data()?;
     }
     // What was read may be in memory only: the process before this one may have ended between a write and its sync, or
     // because a sync failed, and then no later sync would write it. So it is written again.
@@ -81,6 +82,7 @@ fn make_durable<F: File>(last: &OpenSegment<F>, tail: &FoundTail) -> Result<(), 
     if !unmarked.is_empty() {
         last.file.write_at(unmarked, tail.marked as u64)?;
     }
+    // Before anything is written behind it: bytes of a torn end must never follow a later record.
     last.file.sync_data()?;
     Ok(())
 }

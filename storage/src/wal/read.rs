@@ -53,7 +53,7 @@ pub(super) struct OpenSegment<F> {
 pub(super) struct FoundTail {
     /// All bytes of the file.
     pub bytes: Vec<u8>,
-    /// Behind the last marker.
+    /// Where the last marker begins.
     pub marked: usize,
     pub torn: bool,
 }

@@ -44,6 +44,8 @@ pub(super) struct Contents {
     pub last_index: Index,
     /// Whether the record of the start's snapshot was there.
     pub start_seen: bool,
+    /// The term of the entry at the start, if it is in what was read.
+    term_at_start: Option<Term>,
     /// Unknown before the first record.
     crc: Option<u32>,
 }
@@ -53,7 +55,7 @@ pub(super) struct Contents {
 pub(super) struct SegmentEnd {
     /// Behind the last good record.
     pub offset: usize,
-    /// Behind the last marker, or the head.
+    /// Where the last marker begins, or the segment: all before was synced, but the marker itself need not be.
     pub marked: usize,
     /// What is wrong there, unless the file ends or zeros begin.
     pub defect: Option<Defect>,
@@ -79,6 +81,7 @@ impl Contents {
             snapshots: Vec::new(),
             last_index: Index(0),
             start_seen: false,
+            term_at_start: None,
             crc: None,
         }
     }
@@ -95,10 +98,10 @@ impl Contents {
                 Ok(frame) if number == 0 && self.is_cut_off_from(bytes, &frame) => Some(Defect::Before),
                 Ok(frame) => match self.read(&frame, number) {
                     Ok(()) => {
-                        offset = frame.end;
                         if frame.record.kind == Kind::Crc {
                             marked = offset;
                         }
+                        offset = frame.end;
                         continue;
                     }
                     Err(defect) => Some(defect),
@@ -169,8 +172,9 @@ impl Contents {
         self.last_index = entry.index;
         let Keep::Behind(start) = self.keep else { return Ok(()) };
         let Some(position) = entry.index.0.checked_sub(start.index.0 + 1) else {
-            // It replaces an entry before the start, and all that were behind it.
+            // It replaces all that were behind it.
             self.entries.clear();
+            self.term_at_start = (entry.index == start.index).then_some(entry.term);
             return Ok(());
         };
         let position = position as usize;
@@ -212,9 +216,8 @@ impl Contents {
                 return Err(format!("the snapshot at {} has term {}, not {}", meta.index, meta.term, start.term));
             }
             self.start_seen = true;
-            // A snapshot that came from a leader took the place of the whole log: entries of an older term did not
-            // follow from it, and went. Those of its own term and later follow from it.
-            if self.entries.first().is_some_and(|first| first.term < meta.term) {
+            // A snapshot that came from a leader, because the log did not have its entry, took the place of the whole log.
+            if self.term_at_start != Some(meta.term) {
                 self.entries.clear();
             }
         }

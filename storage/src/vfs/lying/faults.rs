@@ -12,13 +12,13 @@ pub(super) struct Faults {
     pub(super) sync: Option<(u64, u64)>,
     /// Writes until one fails.
     pub(super) write: Option<u64>,
-    pub(super) power_off_at: Option<usize>,
+    pub(super) stop_at: Option<usize>,
 }
 
 impl Faults {
-    pub(super) fn check_power(&self, operations: usize) -> io::Result<()> {
-        match self.power_off_at {
-            Some(limit) if operations >= limit => Err(io::Error::other("the power is off")),
+    pub(super) fn check_stopped(&self, operations: usize) -> io::Result<()> {
+        match self.stop_at {
+            Some(limit) if operations >= limit => Err(io::Error::other("the disk has stopped")),
             _ => Ok(()),
         }
     }

@@ -197,16 +197,22 @@ impl LyingDisk {
         self.0.lock().faults.write = Some(count);
     }
 
-    /// Once this many operations have been recorded, every further one fails: the power is off. Then [`Self::crash`].
-    pub fn power_off_at(&self, operations: usize) {
-        self.0.lock().faults.power_off_at = Some(operations);
+    /// Once this many operations have been recorded, every further one fails. Then [`Self::crash`] says what a loss of
+    /// power leaves, and [`Self::resume`] what the end of a process does.
+    pub fn stop_at(&self, operations: usize) {
+        self.0.lock().faults.stop_at = Some(operations);
+    }
+
+    /// Operations work again. All that was done is seen, and what was not synced is still not durable.
+    pub fn resume(&self) {
+        self.0.lock().faults.stop_at = None;
     }
 }
 
 impl State {
     /// Does and records one operation, unless a fault says otherwise.
     fn perform(&mut self, operation: Operation) -> std::io::Result<()> {
-        self.faults.check_power(self.journal.len())?;
+        self.faults.check_stopped(self.journal.len())?;
         let (operation, result) = self.faults.bend(operation, &self.image);
         if let Some(operation) = operation {
             self.image.apply(&operation);

@@ -165,10 +165,16 @@ fn locks_exclude_other_handles_until_dropped() {
 }
 
 #[test]
-fn without_power_nothing_happens() {
+fn when_stopped_nothing_happens() {
     let (disk, file) = disk_with("/f", b"old");
-    disk.power_off_at(disk.operations());
-    file.write_at(b"new", 0).unwrap_err();
+    file.write_at(b"new", 0).unwrap();
+    disk.stop_at(disk.operations());
+    file.write_at(b"x", 0).unwrap_err();
     file.sync_data().unwrap_err();
-    assert_eq!(read(&disk.crash(Survival::Everything), "/f").unwrap(), b"old");
+    assert_eq!(read(&disk.crash(Survival::Everything), "/f").unwrap(), b"new");
+    disk.resume();
+    assert_eq!(read(&disk, "/f").unwrap(), b"new");
+    assert_eq!(read(&disk.crash(Survival::Nothing), "/f").unwrap(), b"old", "still not synced");
+    file.sync_data().unwrap();
+    assert_eq!(read(&disk.crash(Survival::Nothing), "/f").unwrap(), b"new");
 }

@@ -103,6 +103,35 @@ fn a_crash_loses_nothing_that_was_synced_and_invents_nothing() {
 }
 
 #[test]
+fn what_a_killed_process_has_left_is_durable_once_opened() {
+    // The process ends behind each operation, and the power goes only after the next one has opened the log: what that
+    // one was told must be there, though it wrote none of it.
+    let last = {
+        let disk = disk();
+        let mut wal = create(&disk, small(400));
+        (1..=12).for_each(|index| save(&mut wal, index));
+        disk.operations()
+    };
+    for stop in 0..last {
+        let disk = disk();
+        disk.stop_at(stop);
+        let created = Wal::create(disk.clone(), dir(), metadata(), small(400));
+        if let Ok(mut wal) = created {
+            (1..=12).try_for_each(|index| wal.save(None, &[entry(1, index, "data")]).and_then(|_| wal.sync())).ok();
+        }
+        disk.resume();
+        let Ok((wal, replay)) = open(&disk, 0) else {
+            assert!(!exists(&disk, dir()).unwrap(), "stopped at {stop}");
+            continue;
+        };
+        drop(wal);
+        let after =
+            open(&disk.crash(Survival::Nothing), 0).unwrap_or_else(|error| panic!("stopped at {stop}: {error}"));
+        assert_eq!(after.1.entries, replay.entries, "stopped at {stop}");
+    }
+}
+
+#[test]
 fn an_unsynced_end_of_many_sectors_is_torn_or_whole() {
     for seed in seeds(200) {
         let disk = disk();

@@ -110,6 +110,11 @@ fn what_was_saved_is_read_again() {
     assert_eq!(replay.snapshots, [SnapshotMeta::default()]);
     assert!(replay.warnings.is_empty());
     assert_eq!(wal.last_index(), Index(50));
+    // All but the last are as long as what is in them; each begins with the checksum, the metadata and the hard state.
+    let mut lengths = names.iter().map(|name| disk.read(name).map(|bytes| (bytes.len(), tail::used(&bytes))).unwrap());
+    assert!(lengths.by_ref().take(names.len() - 1).all(|(length, used)| length == used.next_multiple_of(8)));
+    assert!(lengths.all(|(length, _)| length == 1000));
+    assert!(kinds(&disk).starts_with("413"));
     // A segment's name says the first index in it.
     let third = segment::SegmentName::parse(names[2].file_name().unwrap().to_str().unwrap()).unwrap();
     assert_eq!(third.sequence, 2);
@@ -128,6 +133,33 @@ fn later_entries_replace_earlier_ones() {
     wal.sync().unwrap();
     drop(wal);
     assert_eq!(open(&disk, 0).unwrap().1.entries, [entry(1, 1, "a"), entry(2, 2, "d")]);
+}
+
+#[test]
+fn what_a_snapshot_has_replaced_is_not_read() {
+    // Entries 2 and 3 of an old leader; then a newer one's entry 2, which is committed.
+    let disk = disk();
+    let mut wal = create(&disk, small(1 << 16));
+    wal.save(Some(&state(3, 1)), &[entry(1, 1, "a"), entry(1, 2, "b"), entry(3, 3, "c")]).unwrap();
+    wal.save(Some(&state(4, 2)), &[entry(2, 2, "d")]).unwrap();
+    wal.save_snapshot(&snapshot(2, 2)).unwrap();
+    drop(wal);
+    let at = |index, term| Start { index: Index(index), term: Term(term) };
+    assert_eq!(super::replay(&disk, dir(), at(2, 2)).unwrap().entries, []);
+
+    // The same, but entry 2 came in a snapshot of the leader.
+    let disk = self::disk();
+    let mut wal = create(&disk, small(1 << 16));
+    wal.save(Some(&state(3, 1)), &[entry(1, 1, "a"), entry(1, 2, "b"), entry(3, 3, "c")]).unwrap();
+    wal.save(Some(&state(4, 2)), &[]).unwrap();
+    wal.save_snapshot(&snapshot(2, 2)).unwrap();
+    wal.save(None, &[entry(4, 3, "e")]).unwrap();
+    // A snapshot of our own leaves what follows it.
+    wal.save(Some(&state(4, 3)), &[entry(4, 4, "f")]).unwrap();
+    wal.save_snapshot(&snapshot(4, 3)).unwrap();
+    drop(wal);
+    assert_eq!(super::replay(&disk, dir(), at(2, 2)).unwrap().entries, [entry(4, 3, "e"), entry(4, 4, "f")]);
+    assert_eq!(super::replay(&disk, dir(), at(3, 4)).unwrap().entries, [entry(4, 4, "f")]);
 }
 
 #[test]
@@ -286,25 +318,27 @@ fn a_missing_segment_is_named() {
 
 #[test]
 fn a_failed_sync_ends_the_use_of_a_log() {
-    let disk = disk();
-    let mut wal = create(&disk, small(1 << 16));
-    save(&mut wal, 1);
-    disk.fail_sync_after(0, 3);
-    wal.save(None, &[entry(1, 2, "")]).unwrap();
-    assert!(matches!(wal.sync(), Err(WalError::Io(_))));
-    let failed = |result: Result<bool, WalError>| matches!(result, Err(WalError::Failed { .. }));
-    assert!(failed(wal.sync().map(|()| true)));
-    assert!(failed(wal.mark().map(|()| true)));
-    assert!(failed(wal.save(None, &[entry(1, 3, "")])));
-    assert!(failed(wal.save_snapshot(&snapshot(1, 1)).map(|()| true)));
-    drop(wal);
+    for seed in 0..20 {
+        let disk = disk();
+        let mut wal = create(&disk, small(1 << 16));
+        save(&mut wal, 1);
+        disk.fail_sync_after(0, seed);
+        wal.save(None, &[entry(1, 2, "")]).unwrap();
+        assert!(matches!(wal.sync(), Err(WalError::Io(_))));
+        let failed = |result: Result<bool, WalError>| matches!(result, Err(WalError::Failed { .. }));
+        assert!(failed(wal.sync().map(|()| true)));
+        assert!(failed(wal.mark().map(|()| true)));
+        assert!(failed(wal.save(None, &[entry(1, 3, "")])));
+        assert!(failed(wal.save_snapshot(&snapshot(1, 1)).map(|()| true)));
+        drop(wal);
 
-    // The next process sees what is in memory still. Once it has opened the log, it is on disk.
-    let (wal, replay) = open(&disk, 0).unwrap();
-    drop(wal);
-    let after = disk.crash(Survival::Nothing);
-    assert_eq!(open(&after, 0).unwrap().1.entries, replay.entries);
-    assert_eq!(replay.entries.len(), 2);
+        // The next process sees what is in memory still. Once it has opened the log, it is on disk.
+        let (wal, replay) = open(&disk, 0).unwrap();
+        drop(wal);
+        assert_eq!(replay.entries.len(), 2);
+        let after = disk.crash(Survival::Nothing);
+        assert_eq!(open(&after, 0).unwrap().1.entries, replay.entries, "seed {seed}");
+    }
 }
 
 #[test]
@@ -367,9 +401,9 @@ fn left_over_files_do_no_harm() {
     let (mut wal, _) = open(&disk, 0).unwrap();
     for index in 1..=40 {
         save(&mut wal, index);
+        let replay = super::replay(&disk, dir(), Start::default()).unwrap();
+        assert_eq!((replay.entries.len() as u64, replay.warnings.len()), (index, 0));
     }
-    drop(wal);
-    assert_eq!(open(&disk, 0).unwrap().1.entries.len(), 40);
 }
 
 #[test]
