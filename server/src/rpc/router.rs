@@ -170,7 +170,7 @@ where
             let deadline = caller.deadline;
             let answer = {
                 let answer = async {
-                    let request = only_message(&mut messages, meter, self.shape).await?;
+                    let request = only_message(&mut messages, meter, self.shape, UNARY_UNREADABLE).await?;
                     (self.handler)(request, caller).await
                 };
                 until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
@@ -203,7 +203,7 @@ where
             let deadline = caller.deadline;
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = async {
-                let request = only_message(&mut messages, meter, self.shape).await?;
+                let request = only_message(&mut messages, meter, self.shape, STREAM_UNREADABLE).await?;
                 (self.handler)(request, replies, caller).await
             };
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
@@ -258,7 +258,7 @@ impl<Q: Request> Requests<Q> {
         let Some(message) = std::task::ready!(self.messages.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
         self.meter.received.increment();
         let request = Q::read(message, self.shape).map_err(|error| {
-            let text = format!("grpc: failed to unmarshal the received message: {error}");
+            let text = format!("{STREAM_UNREADABLE}: {error}");
             Status::new(Code::Internal, text)
         });
         Poll::Ready(request.map(Some))
@@ -333,13 +333,21 @@ impl From<Gone> for Status {
     }
 }
 
-async fn only_message<Q: Request>(messages: &mut Messages, meter: &Meter, shape: Q::Shape) -> Result<Q, Status> {
+/// What grpc-go says before the reason.
+const UNARY_UNREADABLE: &str = "grpc: error unmarshalling request";
+const STREAM_UNREADABLE: &str = "grpc: failed to unmarshal the received message";
+
+async fn only_message<Q: Request>(
+    messages: &mut Messages,
+    meter: &Meter,
+    shape: Q::Shape,
+    unreadable: &str,
+) -> Result<Q, Status> {
     let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };
     meter.received.increment();
-    Q::read(message, shape)
-        .map_err(|error| Status::new(Code::Internal, format!("grpc: error unmarshalling request: {error}")))
+    Q::read(message, shape).map_err(|error| Status::new(Code::Internal, format!("{unreadable}: {error}")))
 }
 
 /// Runs a handler until it is done, the client is gone or the deadline has passed.
