@@ -219,3 +219,90 @@ fn a_deep_transaction_is_applied_on_a_small_stack() {
     };
     std::thread::Builder::new().stack_size(256 << 10).spawn(apply).unwrap().join().unwrap();
 }
+
+#[test]
+fn alarms_forbid_what_etcd_forbids() {
+    use crate::ApplyError::{Corrupt, NoSpace};
+    use crate::Command;
+    use pb::request_op::Request;
+
+    let txn = |success: Vec<Request>, failure: Vec<Request>| {
+        let ops = |requests: Vec<Request>| {
+            requests.into_iter().map(|request| pb::RequestOp { request: Some(request) }).collect()
+        };
+        let txn = pb::TxnRequest { compare: vec![], success: ops(success), failure: ops(failure) };
+        Command::Txn(crate::command::Txn::try_from(txn).unwrap())
+    };
+    let put = || pb::PutRequest { key: "a".into(), ..Default::default() };
+    let delete = || pb::DeleteRangeRequest { key: "a".into(), ..Default::default() };
+    let range = pb::RangeRequest { key: "a".into(), ..Default::default() };
+    let alarm = |action, alarm| Command::Alarm(pb::AlarmRequest { action, member_id: 9, alarm });
+    let commands = [
+        // What it does            under NOSPACE   under CORRUPT
+        (Command::Put(put()), Some(NoSpace), Some(Corrupt)),
+        (txn(vec![Request::RequestPut(put())], vec![]), Some(NoSpace), Some(Corrupt)),
+        (txn(vec![], vec![Request::RequestPut(put())]), Some(NoSpace), Some(Corrupt)),
+        (txn(vec![Request::RequestDeleteRange(delete())], vec![]), None, Some(Corrupt)),
+        (Command::DeleteRange(delete()), None, Some(Corrupt)),
+        (Command::Range(range), None, Some(Corrupt)),
+        (Command::Compaction(pb::CompactionRequest { revision: 1, physical: false }), None, Some(Corrupt)),
+        (Command::LeaseGrant(pb::LeaseGrantRequest { id: 7, ttl: 10 }), Some(NoSpace), Some(Corrupt)),
+        (Command::LeaseRevoke(pb::LeaseRevokeRequest { id: 5 }), None, Some(Corrupt)),
+        (Command::LeaseCheckpoint(pb::LeaseCheckpointRequest::default()), None, None),
+        (alarm(0, 0), None, None),
+    ];
+    let (nospace, corrupt) = (1, 2);
+    for (command, under_nospace, under_corrupt) in &commands {
+        for (raised, expected) in [
+            (vec![], &None),
+            (vec![nospace], under_nospace),
+            (vec![corrupt], under_corrupt),
+            (vec![nospace, corrupt], under_corrupt),
+        ] {
+            let mut machine = Machine::new(Want::Answer);
+            machine.apply(&Command::Put(put())).unwrap();
+            machine.apply(&Command::LeaseGrant(pb::LeaseGrantRequest { id: 5, ttl: 10 })).unwrap();
+            for kind in &raised {
+                machine.apply(&alarm(1, *kind)).unwrap();
+            }
+            let refused = machine.apply(command).err();
+            assert_eq!(&refused, expected, "{command:?} under {raised:?}");
+            if refused.is_some() {
+                let effect = machine.effects.last().unwrap();
+                assert_eq!((effect.records.len(), effect.rows.len()), (0, 0), "{command:?} was refused");
+            }
+            // The gate is looked at anew for each entry.
+            for kind in &raised {
+                machine.apply(&alarm(2, *kind)).unwrap();
+            }
+            assert!(refused.is_none() || machine.apply(command).is_ok(), "{command:?} after {raised:?}");
+        }
+    }
+}
+
+#[test]
+fn what_would_make_this_member_another_than_the_rest_halts_it() {
+    use crate::command::AuthCommand;
+    use crate::{ApplyError, Command, Halt};
+    use ferrite_proto::membershippb;
+    use ferrite_raft::{Index, Term};
+
+    let version = |ver: &str| Command::ClusterVersionSet(membershippb::ClusterVersionSetRequest { ver: ver.into() });
+    let stranger = membershippb::ClusterMemberAttrSetRequest { member_id: 0xbad, member_attributes: None };
+    let mut state = Machine::new(Want::Answer).state;
+    let mut index = 0;
+    let mut apply = |command: Command| {
+        index += 1;
+        state.apply(Index(index), Term(1), &command, Want::Answer)
+    };
+    assert!(!apply(version("3.7.0")).unwrap().wants_snapshot);
+    assert!(apply(version("3.6.0")).unwrap().wants_snapshot, "an older version wants a log without anything newer");
+    assert!(!apply(version("3.6.0")).unwrap().wants_snapshot);
+    assert!(matches!(apply(version("3.8.0")), Err(Halt::TooOld { .. })));
+    assert!(matches!(apply(version("three")), Err(Halt::NoVersion { .. })));
+    assert!(matches!(apply(Command::MemberAttributesSet(stranger)), Err(Halt::UnknownMember(0xbad, _))));
+    // These are answers, the same on every member.
+    let authenticate = AuthCommand::Authenticate(pb::InternalAuthenticateRequest::default());
+    assert_eq!(apply(Command::Auth(authenticate)).unwrap().outcome, Err(ApplyError::AuthNotEnabled));
+    assert_eq!(apply(Command::Auth(AuthCommand::Enable)).unwrap().outcome, Err(ApplyError::AuthNotBuilt));
+}
