@@ -218,3 +218,168 @@ impl Deletes {
         self.0.range::<Bytes, _>(..=key).next_back().is_some_and(|(_, end)| key < end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RequestError::*;
+    use super::*;
+    use ferrite_proto::etcdserverpb::request_op::Request;
+    use ferrite_proto::etcdserverpb::{Compare, RequestOp, TxnRequest};
+
+    #[test]
+    fn ranges() {
+        let good = pb::RangeRequest { key: "k".into(), limit: -5, revision: -1, ..Default::default() };
+        let with = |change: fn(&mut pb::RangeRequest)| {
+            let mut request = good.clone();
+            change(&mut request);
+            request
+        };
+        for (request, whole, stream) in [
+            (good.clone(), Ok(()), Ok(())),
+            (with(|r| r.key.clear()), Err(EmptyKey), Err(EmptyKey)),
+            (with(|r| r.sort_order = 3), Err(InvalidSort), Err(InvalidSort)),
+            (with(|r| r.sort_order = -1), Err(InvalidSort), Err(InvalidSort)),
+            (with(|r| r.sort_target = 5), Err(InvalidSort), Err(InvalidSort)),
+            (with(|r| r.sort_target = 4), Ok(()), Ok(())),
+            (with(|r| r.sort_order = 1), Ok(()), Ok(())),
+            (with(|r| r.sort_order = 2), Ok(()), Err(StreamSort)),
+            (with(|r| (r.sort_order, r.sort_target) = (1, 1)), Ok(()), Err(StreamSort)),
+            (with(|r| r.max_create_revision = -1), Ok(()), Err(StreamFilter)),
+            (with(|r| (r.sort_order, r.min_mod_revision) = (2, 1)), Ok(()), Err(StreamSort)),
+        ] {
+            assert_eq!((range(&request), range_stream(&request)), (whole, stream), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn puts() {
+        let put_of = |key: &str, value: &str, ignore_value, lease, ignore_lease| {
+            let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()));
+            put(&pb::PutRequest { key, value, lease, ignore_value, ignore_lease, ..Default::default() })
+        };
+        assert_eq!(put_of("k", "", false, 0, false), Ok(()));
+        assert_eq!(put_of("", "v", true, 1, true), Err(EmptyKey));
+        assert_eq!(put_of("k", "v", true, 1, true), Err(ValueProvided));
+        assert_eq!(put_of("k", "", true, 1, true), Err(LeaseProvided));
+        assert_eq!(put_of("k", "", true, 0, true), Ok(()));
+    }
+
+    /// A transaction from a script: `p k` puts, `d k` or `d k e` deletes, `r k` ranges, `u` is no operation,
+    /// `( ... | ... )` is a nested transaction with its branches, words stand apart; `c k` compares.
+    fn parse(words: &mut std::str::SplitWhitespace<'_>) -> TxnRequest {
+        let mut txn = TxnRequest::default();
+        let mut in_failure = false;
+        while let Some(word) = words.next() {
+            let mut key = || match words.next().expect("a key") {
+                "-" => Bytes::new(),
+                key => Bytes::copy_from_slice(key.as_bytes()),
+            };
+            let request = match word {
+                "p" => Some(Request::RequestPut(pb::PutRequest { key: key(), ..Default::default() })),
+                "r" => Some(Request::RequestRange(pb::RangeRequest { key: key(), ..Default::default() })),
+                "d" => Some(Request::RequestDeleteRange(pb::DeleteRangeRequest { key: key(), ..Default::default() })),
+                "D" => {
+                    let (key, end) = (key(), key());
+                    let range_end = if end == "0" { Bytes::from_static(&[0]) } else { end };
+                    Some(Request::RequestDeleteRange(pb::DeleteRangeRequest { key, range_end, ..Default::default() }))
+                }
+                "u" => None,
+                "c" => {
+                    txn.compare.push(Compare { key: key(), ..Default::default() });
+                    continue;
+                }
+                "(" => Some(Request::RequestTxn(parse(words))),
+                "|" => {
+                    in_failure = true;
+                    continue;
+                }
+                ")" => break,
+                _ => panic!("{word}"),
+            };
+            let branch = if in_failure { &mut txn.failure } else { &mut txn.success };
+            branch.push(RequestOp { request });
+        }
+        txn
+    }
+
+    fn check(script: &str, max_ops: usize) -> Result<(), RequestError> {
+        let request = parse(&mut script.split_whitespace());
+        txn(&Txn::try_from(request).unwrap(), max_ops)
+    }
+
+    #[test]
+    fn transactions() {
+        for (script, max_ops, expected) in [
+            ("", 0, Ok(())),
+            ("p a", 0, Err(TooManyOps)),
+            ("c a c b p a", 2, Ok(())),
+            ("c a c b c d p a", 2, Err(TooManyOps)),
+            ("p a | p b p c p d", 2, Err(TooManyOps)),
+            ("c - p -", 5, Err(EmptyKey)),
+            ("p a | r -", 5, Err(EmptyKey)),
+            ("p a u", 5, Err(UnsetOp)),
+            ("u p -", 5, Err(UnsetOp)),
+            ("p - u", 5, Err(EmptyKey)),
+            // The budget of a nested one is what its parent leaves.
+            ("( p a )", 2, Ok(())),
+            ("( p a )", 1, Err(TooManyOps)),
+            ("( )", 1, Ok(())),
+            ("( ( ) )", 1, Err(TooManyOps)),
+            ("p x ( c - )", 5, Err(EmptyKey)),
+            // Before an overlap, everything else is found.
+            ("p a p a | p -", 5, Err(EmptyKey)),
+            ("p a p a", 5, Err(DuplicateKey)),
+            ("p b | p a p a", 5, Err(DuplicateKey)),
+            ("p a | p a", 5, Ok(())),
+            ("p a d a", 5, Err(DuplicateKey)),
+            ("d a p a", 5, Err(DuplicateKey)),
+            ("d a d a", 5, Ok(())),
+            ("D a c p b", 5, Err(DuplicateKey)),
+            ("D a c p c", 5, Ok(())),
+            ("D a 0 p b", 5, Ok(())),
+            ("D c a p b", 5, Ok(())),
+            ("D a c D b d D x z p c", 9, Err(DuplicateKey)),
+            ("D a c D b d D x z p d p w p z", 9, Ok(())),
+            ("r a p a c a", 9, Ok(())),
+            ("p a ( p a )", 9, Err(DuplicateKey)),
+            ("( p a ) p a", 9, Err(DuplicateKey)),
+            ("( p a | p a )", 9, Ok(())),
+            ("( p a | p b ) ( p b )", 9, Err(DuplicateKey)),
+            ("( p a ) ( d a )", 9, Ok(())),
+            ("( d a ) ( p a )", 9, Err(DuplicateKey)),
+            ("( d a ) p a", 9, Err(DuplicateKey)),
+            ("p a ( d a )", 9, Err(DuplicateKey)),
+            ("d a ( p a )", 9, Err(DuplicateKey)),
+            ("d a ( | p a )", 9, Err(DuplicateKey)),
+            ("( ( p a ) p a )", 9, Err(DuplicateKey)),
+            ("( ( p a ) ) ( | ( p a ) )", 9, Err(DuplicateKey)),
+        ] {
+            assert_eq!(check(script, max_ops), expected, "{script:?}");
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        // What a client can nest into a request of the largest size.
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut lengths = Vec::new();
+        let mut length = 0;
+        while length < 1 << 21 {
+            // success { request_txn { ... } }
+            lengths.push(length);
+            let inner = 1 + prost::encoding::encoded_len_varint(length as u64) + length;
+            length = 1 + prost::encoding::encoded_len_varint(inner as u64) + inner;
+        }
+        for length in lengths.into_iter().rev() {
+            let inner = 1 + prost::encoding::encoded_len_varint(length as u64) + length;
+            bytes.push(0x12);
+            prost::encoding::encode_varint(inner as u64, &mut bytes);
+            bytes.push(0x22);
+            prost::encoding::encode_varint(length as u64, &mut bytes);
+        }
+        let parsed = Txn::parse(bytes.into()).unwrap();
+        assert!(parsed.levels().len() > 200_000);
+        assert_eq!(txn(&parsed, 128), Err(TooManyOps));
+        assert_eq!(txn(&parsed, usize::MAX), Ok(()));
+    }
+}

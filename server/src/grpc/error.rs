@@ -124,3 +124,82 @@ impl From<NotPrimary> for Status {
         Status::new(Code::Unknown, "not a primary lessor")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes and texts of etcd's table, for everything that can be said now.
+    #[test]
+    fn texts_are_those_of_etcd() {
+        let said: [Status; 32] = [
+            RequestError::EmptyKey.into(),
+            RequestError::UnsetOp.into(),
+            RequestError::ValueProvided.into(),
+            RequestError::LeaseProvided.into(),
+            RequestError::TooManyOps.into(),
+            RequestError::DuplicateKey.into(),
+            RequestError::InvalidSort.into(),
+            RequestError::StreamSort.into(),
+            RequestError::StreamFilter.into(),
+            RequestError::NoSpace.into(),
+            RequestError::NoLeader.into(),
+            RequestError::NotLeader.into(),
+            RequestError::BadLeaderTransferee.into(),
+            RequestError::InvalidClientApiVersion.into(),
+            RequestError::UnknownHealthService.into(),
+            RequestError::WatchCanceled.into(),
+            ApplyError::KeyNotFound.into(),
+            ApplyError::Lease(LeaseError::NotFound).into(),
+            ApplyError::Lease(LeaseError::Exists).into(),
+            ApplyError::Lease(LeaseError::TtlTooLarge).into(),
+            ApplyError::Compacted.into(),
+            ApplyError::FutureRevision.into(),
+            ApplyError::NoSpace.into(),
+            ApplyError::Corrupt.into(),
+            ApplyError::AuthNotEnabled.into(),
+            CallError::TooLarge.into(),
+            CallError::TooManyRequests.into(),
+            CallError::TimedOut { leader_known: true }.into(),
+            CallError::TimedOut { leader_known: false }.into(),
+            CallError::LeaderChanged.into(),
+            CallError::ProposalDropped.into(),
+            CallError::Stopped.into(),
+        ];
+        let table = "\
+3 etcdserver: key is not provided
+3 etcdserver: key not found
+3 etcdserver: value is provided
+3 etcdserver: lease is provided
+3 etcdserver: too many operations in txn request
+3 etcdserver: duplicate key given in txn request
+3 etcdserver: invalid sort option
+12 RangeStream does not support custom sort orders
+12 RangeStream does not support revision filters
+8 etcdserver: mvcc: database space exceeded
+14 etcdserver: no leader
+9 etcdserver: not leader
+9 etcdserver: bad leader transferee
+3 etcdserver: invalid client api version
+5 unknown service
+1 etcdserver: watch canceled
+3 etcdserver: key not found
+5 etcdserver: requested lease not found
+9 etcdserver: lease already exists
+11 etcdserver: too large lease TTL
+11 etcdserver: mvcc: required revision has been compacted
+11 etcdserver: mvcc: required revision is a future revision
+8 etcdserver: mvcc: database space exceeded
+15 etcdserver: corrupt cluster
+9 etcdserver: authentication is not enabled
+3 etcdserver: request is too large
+2 etcdserver: too many requests
+14 etcdserver: request timed out
+4 context deadline exceeded
+14 etcdserver: leader changed
+2 raft proposal dropped
+14 etcdserver: server stopped";
+        let said = said.map(|status| format!("{} {}", status.code as u8, status.message));
+        assert_eq!(said.as_slice(), table.lines().collect::<Vec<_>>());
+    }
+}
