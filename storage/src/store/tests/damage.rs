@@ -108,6 +108,40 @@ fn one_segment_in_the_place_of_another() {
 }
 
 #[test]
+fn a_rewritten_segment_cut_between_its_frames() {
+    let disk = disk();
+    let (mut store, mut opened) = create(&disk, Options { segment_bytes: 2 << 20, ..SMALL }).unwrap();
+    for index in 1..=800 {
+        let records = vec![Record::new(Revision { main: index + 1, sub: 0 }, false, vec![index as u8; 2000].into())];
+        opened.window.append(Effect { index: Index(index), term: Term(1), records, rows: Vec::new() });
+    }
+    while store.write(100_000).unwrap().effects > 0 {}
+    let dead: Vec<_> = (2..=801).step_by(2).map(|main| Revision { main, sub: 0 }).collect();
+    store.trim(&dead);
+    store.defragment().unwrap();
+    while store.clean(u64::MAX).unwrap() == Cleaned::Step {}
+    store.sync().unwrap();
+    let sealed = &store.segments.sealed[0].segment;
+    let (path, data) = (Path::new(DIR).join(&sealed.name), sealed.data.clone());
+    drop((store, opened));
+    let mut end = HEADER_BYTES as u64;
+    let mut borders = Vec::new();
+    while let Ok(frame) = frame::Frame::read(&data, end) {
+        assert!(frame.is_rewritten());
+        borders.push(end);
+        end = frame.end();
+    }
+    assert!(borders.len() > 2, "{borders:?}");
+    for border in borders {
+        let disk = disk.copy();
+        disk.open(&path, Mode::ReadWrite).unwrap().set_len(border).unwrap();
+        let error = open(&disk, Index(800)).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { file, .. } if *file == path), "{error}");
+    }
+    open(&disk, Index(800)).unwrap();
+}
+
+#[test]
 fn a_read_behind_the_opening_is_checked_too() {
     let model = Model::new(2, 20);
     let disk = disk();
