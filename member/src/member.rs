@@ -280,8 +280,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.raft.tick();
             self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
         }
-        // A member that is alone need not wait whether somebody else leads.
-        if self.soft_state.leader.is_none() && self.is_sole_voter() {
+        // A member that is alone need not wait whether somebody else leads. An election that is under way waits for the disk:
+        // begun again at every turn, it would never end.
+        let soft_state = self.raft.soft_state();
+        if soft_state.leader.is_none() && soft_state.role == RoleKind::Follower && self.is_sole_voter() {
             self.raft.campaign();
         }
     }
