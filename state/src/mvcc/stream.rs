@@ -1,10 +1,12 @@
 //! A range in parts: each goes on behind the last key of the one before, all at one revision.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::ops::Deref;
 
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb::RangeRequest;
+use ferrite_proto::etcdserverpb::range_request::SortTarget;
 use ferrite_storage as storage;
 
 use super::{KeyRange, KeyValue, Keyspace, View};
@@ -17,12 +19,14 @@ pub struct RangeStream {
     /// Keys that may still come; `None` is no limit.
     left: Option<u64>,
     keys_only: bool,
+    /// By what each part is sorted, upwards.
+    target: SortTarget,
 }
 
 /// One part.
 #[derive(Debug)]
 pub struct StreamChunk {
-    /// Encoded `KeyValue`s, in key order.
+    /// Encoded `KeyValue`s, in key order unless the request names another target.
     pub kvs: Vec<Bytes>,
     /// What the last part tells besides.
     pub end: Option<StreamEnd>,
@@ -37,11 +41,12 @@ pub struct StreamEnd {
 }
 
 impl RangeStream {
-    /// A stream for a request whose order is that of the keys, without filters.
+    /// A stream for a request without an order and without filters. A target that is not the key sorts within each part: that
+    /// is all that can be done without holding the whole range, and it is what etcd does.
     pub fn new(request: &RangeRequest) -> RangeStream {
         let all = KeyRange::new(request.key.clone(), &request.range_end);
         let left = u64::try_from(request.limit).ok().filter(|limit| *limit > 0);
-        RangeStream { rest: all.clone(), all, left, keys_only: request.keys_only }
+        RangeStream { rest: all.clone(), all, left, keys_only: request.keys_only, target: request.sort_target() }
     }
 
     /// The next part, of at most so many keys, and at least one if any is left. All parts must be read at one revision.
@@ -60,7 +65,7 @@ impl RangeStream {
                 is_last = false;
                 return ControlFlow::Break(());
             }
-            let key_only = self.keys_only.then(|| {
+            let key_only = (self.keys_only && self.target != SortTarget::Value).then(|| {
                 let (create_revision, mod_revision) = (each.created as i64, each.revision.main as i64);
                 KeyValue { key, create_revision, mod_revision, version: each.version as i64, ..Default::default() }
                     .encode()
@@ -78,6 +83,12 @@ impl RangeStream {
                 None => reader.key_value(revision)?,
             });
         }
+        if self.target != SortTarget::Key {
+            kvs.sort_by(|a, b| compare(self.target, &KeyValue::stored(a), &KeyValue::stored(b)));
+        }
+        if self.keys_only && self.target == SortTarget::Value {
+            kvs.iter_mut().for_each(|kv| *kv = KeyValue { value: &[], ..KeyValue::stored(kv) }.encode());
+        }
         if let Some(left) = &mut self.left {
             *left -= kvs.len() as u64;
         }
@@ -88,5 +99,15 @@ impl RangeStream {
         }
         let end = is_last.then(|| StreamEnd { more, count: view.count(&self.all) });
         Ok(StreamChunk { kvs, end })
+    }
+}
+
+fn compare(target: SortTarget, a: &KeyValue<'_>, b: &KeyValue<'_>) -> Ordering {
+    match target {
+        SortTarget::Key => a.key.cmp(b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(b.value),
     }
 }

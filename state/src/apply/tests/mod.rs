@@ -65,6 +65,10 @@ fn run(seed: u64, validity: Validity, steps: usize) -> Vec<(Step, Answer)> {
             "{context}: {plain:?}"
         );
 
+        // A part is sorted by the target, so that one part is the sorted range.
+        let sorted = pb::RangeRequest { limit: 0, sort_target: generator.random().below(5) as i32, ..plain };
+        assert_eq!(machine.streamed(&sorted, 1000), model.step(&Step::Range(sorted.clone())), "{context}: {sorted:?}");
+
         // A view that was begun sees the same to its end.
         if generator.random().below(10) == 0 && held.len() < 3 {
             let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
