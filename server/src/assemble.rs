@@ -23,6 +23,7 @@ use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAns
 use crate::loops::{Clock, Defragmented, Outlets, Signals};
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
+use crate::read_pool::{ReadThread, read_pool};
 
 /// The log is given up at the latest when it has grown by this much.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
@@ -36,6 +37,7 @@ pub struct Owners<V: Vfs> {
     pub log: (LogWriter<V>, Inbox<LogJob>),
     pub apply: (Applier<Reply<ProposalAnswer>>, Inbox<ApplyJob<Reply<ProposalAnswer>>>),
     pub store: (StoreKeeper<V, Defragmented>, Inbox<StoreJob<Defragmented>>),
+    pub reads: Vec<ReadThread>,
 }
 
 /// A server whose threads have not been started.
@@ -101,6 +103,7 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
     let (to_log, log_inbox) = inbox();
     let (to_apply, apply_inbox) = inbox();
     let (to_store, store_inbox) = inbox();
+    let (reads, read_threads) = read_pool();
     let outlets = Outlets { member: to_member, log: to_log, apply: to_apply, store: to_store };
     let progress = Arc::new(Progress::new(applied.0, applied.1));
     let request_ids = Arc::new(RequestIds::new(ids.member, unix_ms()));
@@ -119,6 +122,7 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
             timeout: config.request_timeout(),
         },
         load: Load::default(),
+        reads,
     });
     let duties = duties(ids, config, &door, compaction);
     let limits = Limits {
@@ -135,6 +139,7 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
         log: (LogWriter::new(log, snapshots, keep), log_inbox),
         apply: (Applier::new(state, window, progress, applied.0), apply_inbox),
         store: (StoreKeeper::new(store), store_inbox),
+        reads: read_threads,
     };
     Assembled { owners, door, is_restart, warnings }
 }

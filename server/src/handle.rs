@@ -20,6 +20,7 @@ use ferrite_storage::store::SharedSizes;
 
 use crate::loops::{Clock, Outlets, Signals};
 use crate::post::{Post, Reply, call};
+use crate::read_pool::ReadPool;
 
 /// Entries committed and not applied. Beyond that, proposals are refused (etcd's number).
 const MAX_APPLY_BACKLOG: u64 = 5000;
@@ -88,6 +89,7 @@ pub struct Door {
     pub clock: Clock,
     pub limits: CallLimits,
     pub load: Load,
+    pub reads: ReadPool,
 }
 
 /// What clients have proposed and has no answer yet.
@@ -179,6 +181,15 @@ impl Handle {
             revision: 0,
             raft_term: self.progress().applied_term().0,
         }
+    }
+
+    /// Makes a read that may take long on another thread.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let state = self.state().clone();
+        self.door.reads.run(&self.post, move || read(&state)).await
     }
 
     /// Takes back all space that can be taken back. Nothing else waits for it.

@@ -12,6 +12,7 @@ pub mod loops;
 pub mod net;
 pub mod post;
 pub mod raft_log;
+pub mod read_pool;
 pub mod rpc;
 pub mod run;
 mod sys;

@@ -239,7 +239,7 @@ fn start_owners<V: Vfs>(
     posts: &[Arc<Post>],
     logger: &Logger,
 ) -> Result<Vec<JoinHandle<()>>, AnyError> {
-    let Owners { member, log, apply, store } = owners;
+    let Owners { member, log, apply, store, reads } = owners;
     let store_knows = Arc::new(AtomicBool::new(false));
     let of_all = || (door.outlets.clone(), posts.to_vec(), door.signals.clone(), logger.clone());
     let mut threads = Vec::new();
@@ -259,6 +259,9 @@ fn start_owners<V: Vfs>(
     threads.push(spawn("store", 0, move || {
         end_if_fatal(loops::store(store.0, &store.1, &outlets, &all, &signals, &store_knows), &logger);
     })?);
+    for read in reads {
+        threads.push(spawn("read", 0, move || read.run())?);
+    }
     Ok(threads)
 }
 
@@ -306,6 +309,7 @@ async fn close(threads: Vec<JoinHandle<()>>, net: Vec<JoinHandle<()>>, door: &Do
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let _ = door.outlets.member.push(ferrite_member::Input::Stop);
+    door.reads.close();
     for thread in threads {
         let _ = thread.join();
     }

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_state::Response;
 use ferrite_state::answer::RangeAnswer;
-use ferrite_state::command::{Caller as Proposer, Txn, put_cost};
-use ferrite_state::mvcc::RangeStream;
+use ferrite_state::command::{Caller as Proposer, LevelId, Op, Txn, put_cost};
+use ferrite_state::mvcc::{KeyRange, Keyspace, RangeStream, StreamChunk};
+use ferrite_state::{ReadError, Response};
 
 use super::error::RequestError;
 use super::{Services, answer, check};
+use crate::handle::Handle;
 use crate::rpc::{Body, Caller, Code, Raw, Replies, Router, Status};
 
 /// Fields of `InternalRaftRequest`.
@@ -19,6 +20,9 @@ const TXN: u32 = 6;
 
 /// Keys in the first part of a stream.
 const FIRST_PART_KEYS: u64 = 10;
+
+/// A range over more keys is not read where other calls wait.
+const SHORT_RANGE_KEYS: u64 = 512;
 
 pub fn register(router: &mut Router, services: &Rc<Services>) {
     let of = |services: &Rc<Services>| services.clone();
@@ -44,8 +48,26 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
     if !request.serializable {
         services.handle.confirm_read().await?;
     }
-    let found = services.handle.state().keyspace.range(&request)?;
-    Ok(answer::range(&found, Some(&services.handle.header(found.revision))))
+    let handle = &services.handle;
+    let found = match is_short(handle, &request) {
+        true => handle.state().keyspace.range(&request)?,
+        false => handle.read(move |state| state.keyspace.range(&request)).await??,
+    };
+    Ok(answer::range(&found, Some(&handle.header(found.revision))))
+}
+
+/// Whether a range takes no longer than others of this thread may be made to wait.
+fn is_short(handle: &Handle, request: &pb::RangeRequest) -> bool {
+    let is_current = request.revision <= 0;
+    if request.range_end.is_empty() || request.count_only && is_current {
+        return true;
+    }
+    // The first keys are enough only where they come in their order and none is left out.
+    if check::range_stream(request).is_ok() && is_current && (1..=SHORT_RANGE_KEYS as i64).contains(&request.limit) {
+        return true;
+    }
+    let range = KeyRange::new(request.key.clone(), &request.range_end);
+    is_current && handle.state().keyspace.view(0).is_ok_and(|view| view.count(&range) <= SHORT_RANGE_KEYS)
 }
 
 async fn range_stream(
@@ -60,10 +82,9 @@ async fn range_stream(
     if !request.serializable {
         handle.confirm_read().await?;
     }
-    let keyspace = &handle.state().keyspace;
     if request.count_only {
-        let found = keyspace.range(&request)?;
-        replies.send(stream_part(&found, Some(handle.header(found.revision)))).await?;
+        let found = handle.read(move |state| state.keyspace.range(&request)).await??;
+        replies.send_or_give_up(stream_part(&found, Some(handle.header(found.revision)))).await?;
         return Ok(());
     }
     let header = handle.header(0);
@@ -72,7 +93,9 @@ async fn range_stream(
     let mut keys = if request.limit < 0 { u64::MAX } else { FIRST_PART_KEYS };
     loop {
         // Pinned for this part only: a client that stalls must not keep what has been compacted.
-        let part = stream.next(&keyspace.view(revision)?, keys).map_err(ferrite_state::ReadError::from)?;
+        let (next, part) = handle.read(move |state| stream_step(&state.keyspace, stream, revision, keys)).await?;
+        stream = next;
+        let part = part?;
         let end = part.end;
         let found = RangeAnswer {
             revision: header.revision,
@@ -82,7 +105,7 @@ async fn range_stream(
         };
         let body = stream_part(&found, end.is_some().then_some(header));
         let bytes = body.len();
-        replies.send(body).await?;
+        replies.send_or_give_up(body).await?;
         if end.is_some() {
             return Ok(());
         }
@@ -93,6 +116,18 @@ async fn range_stream(
             keys = (keys / 2).max(1);
         }
     }
+}
+
+/// The next part of a stream, read at its revision.
+fn stream_step(
+    keyspace: &Keyspace,
+    mut stream: RangeStream,
+    revision: i64,
+    keys: u64,
+) -> (RangeStream, Result<StreamChunk, ReadError>) {
+    let part = keyspace.view(revision).map_err(ReadError::from);
+    let part = part.and_then(|view| stream.next(&view, keys).map_err(ReadError::from));
+    (stream, part)
 }
 
 /// `RangeStreamResponse`: a `RangeResponse` in field 1.
@@ -134,7 +169,10 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         if !shape.serializable {
             handle.confirm_read().await?;
         }
-        let found = handle.state().keyspace.txn_read(&txn)?;
+        let found = match is_short_txn(handle, &txn) {
+            true => handle.state().keyspace.txn_read(&txn)?,
+            false => handle.read(move |state| state.keyspace.txn_read(&txn)).await??,
+        };
         return Ok(answer::txn(&found, &handle.header(found.revision)));
     }
     drop(txn);
@@ -142,6 +180,17 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         Response::Txn(applied) => Ok(answer::txn(&applied, &handle.header(applied.revision))),
         other => Err(unexpected(TXN, &other)),
     }
+}
+
+/// Whether everything it looks at is short.
+fn is_short_txn(handle: &Handle, txn: &Txn) -> bool {
+    let outermost = txn.level(LevelId::OUTERMOST);
+    let mut ops = outermost.success.iter().chain(&outermost.failure);
+    outermost.compare.iter().all(|compare| compare.range_end.is_empty())
+        && ops.all(|op| match op {
+            Op::Range(range) => is_short(handle, range),
+            Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Unset => false,
+        })
 }
 
 async fn compact(

@@ -34,9 +34,9 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
         move_leader(&s, request, &caller).await
     });
     let s = services.clone();
-    router.unary("/etcdserverpb.Maintenance/HashKV", async move |request, caller| hash_kv(&s, &request, &caller));
+    router.unary("/etcdserverpb.Maintenance/HashKV", async move |request, caller| hash_kv(&s, &request, &caller).await);
     let s = services.clone();
-    router.unary("/etcdserverpb.Maintenance/Hash", async move |_: pb::HashRequest, caller| hash(&s, &caller));
+    router.unary("/etcdserverpb.Maintenance/Hash", async move |_: pb::HashRequest, caller| hash(&s, &caller).await);
 }
 
 async fn move_leader(
@@ -135,10 +135,15 @@ fn status(services: &Services, caller: &Caller) -> Result<pb::StatusResponse, St
     })
 }
 
-fn hash_kv(services: &Services, request: &pb::HashKvRequest, caller: &Caller) -> Result<pb::HashKvResponse, Status> {
+async fn hash_kv(
+    services: &Services,
+    request: &pb::HashKvRequest,
+    caller: &Caller,
+) -> Result<pb::HashKvResponse, Status> {
     services.admit(caller)?;
     let handle = &services.handle;
-    let found = handle.state().keyspace.hash_kv(request.revision)?;
+    let revision = request.revision;
+    let found = handle.read(move |state| state.keyspace.hash_kv(revision)).await??;
     Ok(pb::HashKvResponse {
         header: Some(handle.header(0)),
         hash: found.hash,
@@ -148,9 +153,9 @@ fn hash_kv(services: &Services, request: &pb::HashKvRequest, caller: &Caller) ->
 }
 
 /// The hash of everything this member holds: keys, and the rows of the other tables.
-fn hash(services: &Services, caller: &Caller) -> Result<pb::HashResponse, Status> {
+async fn hash(services: &Services, caller: &Caller) -> Result<pb::HashResponse, Status> {
     services.admit(caller)?;
     let handle = &services.handle;
-    let (hash, _) = handle.state().hash();
+    let (hash, _) = handle.read(|state| state.hash()).await?;
     Ok(pb::HashResponse { header: Some(handle.header(0)), hash })
 }

@@ -195,6 +195,7 @@ mod tests {
             (LIVEZ, "/livez/", None),
             (READYZ, "/readyz", Some("data_corruption serializable_read linearizable_read non_learner")),
             (READYZ, "/readyz/non_learner", Some("non_learner")),
+            (READYZ, "/readyz/data_corruption", Some("data_corruption")),
         ] {
             let names = endpoint.asked(path);
             let names = names.map(|checks| checks.iter().map(|check| check.name()).collect::<Vec<_>>().join(" "));

@@ -1,0 +1,133 @@
+//! Threads for reads that take long: a range over many keys, a hash over all of them. Net threads go on meanwhile.
+//!
+//!   net thread: run(read) ──in turn──▶ read thread ──answer──▶ post ──▶ net thread
+//!
+//! Each read is waited for by a call, so there are never more of them than calls. One whose call has been given up is
+//! not begun.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ferrite_member::{Inbox, Outlet, Waiter, inbox};
+
+use crate::handle::CallError;
+use crate::post::{Post, call};
+
+/// How many there are: more would take turns from those who write.
+const THREADS: usize = 2;
+
+type Read = Box<dyn FnOnce() + Send>;
+
+/// Where reads are handed in.
+pub struct ReadPool {
+    threads: Vec<Outlet<Read>>,
+    turn: AtomicUsize,
+}
+
+impl fmt::Debug for ReadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPool").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a read thread runs.
+pub struct ReadThread(Inbox<Read>);
+
+impl fmt::Debug for ReadThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadThread").finish_non_exhaustive()
+    }
+}
+
+/// A pool, and what its threads run.
+pub fn read_pool() -> (ReadPool, Vec<ReadThread>) {
+    let (threads, inboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| inbox()).unzip();
+    let pool = ReadPool { threads, turn: AtomicUsize::new(0) };
+    (pool, inboxes.into_iter().map(ReadThread).collect())
+}
+
+impl ReadPool {
+    /// Runs a read for a call of the net thread whose post this is.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        post: &Arc<Post>,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let (reply, awaited) = call(post);
+        let post = post.clone();
+        let read = Box::new(move || {
+            if !reply.gone() {
+                reply.answer(read());
+                post.flush();
+            }
+        });
+        let thread = &self.threads[self.turn.fetch_add(1, Relaxed) % self.threads.len()];
+        thread.push(read).map_err(|_| CallError::Stopped)?;
+        awaited.await.ok_or(CallError::Stopped)
+    }
+
+    /// Ends the threads when what waits is done.
+    pub fn close(&self) {
+        self.threads.iter().for_each(Outlet::close);
+    }
+}
+
+impl ReadThread {
+    pub fn run(self) {
+        let mut taken = Vec::new();
+        while self.0.take(&mut taken, None) {
+            taken.drain(..).for_each(|read: Read| read());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn reads_run_on_other_threads_and_their_answers_come_back() {
+        let (pool, threads) = read_pool();
+        let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
+        let post = Arc::<Post>::default();
+        let here = std::thread::current().id();
+        let answers = block_on(async {
+            let delivering = post.clone();
+            tokio::select! {
+                () = async move { delivering.deliver().await } => unreachable!("it delivers as long as it is asked to"),
+                answers = async {
+                    let mut answers = Vec::new();
+                    for number in 0..10 {
+                        answers.push(pool.run(&post, move || (number, std::thread::current().id())).await.unwrap());
+                    }
+                    answers
+                } => answers,
+            }
+        });
+        assert!(answers.iter().enumerate().all(|(i, (number, thread))| i == *number && *thread != here));
+        pool.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(block_on(pool.run(&post, || ())), Err(CallError::Stopped));
+    }
+
+    #[test]
+    fn a_read_that_nobody_waits_for_is_not_begun() {
+        let (pool, threads) = read_pool();
+        let post = Arc::<Post>::default();
+        block_on(async {
+            let given_up = pool.run(&post, || panic!("nobody waits for this"));
+            tokio::select! {
+                biased;
+                _ = given_up => unreachable!("its thread does not run"),
+                () = std::future::ready(()) => {}
+            }
+        });
+        pool.close();
+        threads.into_iter().for_each(ReadThread::run);
+    }
+}
