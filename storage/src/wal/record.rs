@@ -132,7 +132,8 @@ fn parse(bytes: &[u8]) -> Option<Record<'_>> {
         1 => Kind::Metadata,
         2 => Kind::Entry,
         3 => Kind::State,
-        4 => Kind::Crc,
+        // With data it would be a marker whose length has been damaged: two bytes of the next frame may look like a field.
+        4 if data.is_none() => Kind::Crc,
         5 => Kind::Snapshot,
         _ => return None,
     };
@@ -253,6 +254,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_marker_does_not_swallow_what_follows() {
+        let mut bytes = Vec::new();
+        Encoder::new(u32::MAX).put_crc(&mut bytes);
+        bytes.extend(0x1au64.to_le_bytes());
+        bytes[0] ^= 2;
+        assert_eq!(frame_at(&bytes, 0), Err(NoFrame::Record));
     }
 
     #[test]

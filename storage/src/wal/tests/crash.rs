@@ -105,7 +105,7 @@ fn a_crash_loses_nothing_that_was_synced_and_invents_nothing() {
 #[test]
 fn what_a_killed_process_has_left_is_durable_once_opened() {
     // The process ends behind each operation, and the power goes only after the next one has opened the log: what that
-    // one was told must be there, though it wrote none of it.
+    // one was told must be there, though it wrote none of it, and what it writes itself.
     let last = {
         let disk = disk();
         let mut wal = create(&disk, small(400));
@@ -120,14 +120,20 @@ fn what_a_killed_process_has_left_is_durable_once_opened() {
             (1..=12).try_for_each(|index| wal.save(None, &[entry(1, index, "data")]).and_then(|_| wal.sync())).ok();
         }
         disk.resume();
-        let Ok((wal, replay)) = open(&disk, 0) else {
+        let Ok((mut wal, mut replay)) = open(&disk, 0) else {
             assert!(!exists(&disk, dir()).unwrap(), "stopped at {stop}");
             continue;
         };
+        let reopen = |disk: &LyingDisk| {
+            let (_, replay) = open(disk, 0).unwrap_or_else(|error| panic!("stopped at {stop}: {error}"));
+            replay.entries
+        };
+        assert_eq!(reopen(&disk.crash(Survival::Nothing)), replay.entries, "stopped at {stop}");
+        replay.entries.push(entry(1, replay.entries.len() as u64 + 1, "next"));
+        wal.save(None, &replay.entries[replay.entries.len() - 1..]).unwrap();
+        wal.sync().unwrap();
         drop(wal);
-        let after =
-            open(&disk.crash(Survival::Nothing), 0).unwrap_or_else(|error| panic!("stopped at {stop}: {error}"));
-        assert_eq!(after.1.entries, replay.entries, "stopped at {stop}");
+        assert_eq!(reopen(&disk.crash(Survival::Nothing)), replay.entries, "stopped at {stop}");
     }
 }
 

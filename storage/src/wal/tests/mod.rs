@@ -153,6 +153,7 @@ fn what_a_snapshot_has_replaced_is_not_read() {
     wal.save(Some(&state(3, 1)), &[entry(1, 1, "a"), entry(1, 2, "b"), entry(3, 3, "c")]).unwrap();
     wal.save(Some(&state(4, 2)), &[]).unwrap();
     wal.save_snapshot(&snapshot(2, 2)).unwrap();
+    assert_eq!(super::replay(&disk, dir(), at(2, 2)).unwrap().entries, []);
     wal.save(None, &[entry(4, 3, "e")]).unwrap();
     // A snapshot of our own leaves what follows it.
     wal.save(Some(&state(4, 3)), &[entry(4, 4, "f")]).unwrap();
@@ -301,6 +302,25 @@ fn a_log_that_ends_before_the_store_is_damaged() {
     drop(wal);
     let error = Wal::open(disk, dir(), Start::default(), Index(2), small(1000)).unwrap_err();
     assert!(error.to_string().contains("ends here at index 1, and the store holds what index 2 has done"), "{error}");
+}
+
+#[test]
+fn a_log_that_contradicts_itself_is_refused() {
+    let check = |commit: u64, second: Entry, expected: &str| {
+        let disk = disk();
+        let mut wal = create(&disk, small(1000));
+        wal.save(Some(&state(2, commit)), &[entry(2, 1, "first")]).unwrap();
+        wal.save(None, &[second]).unwrap();
+        wal.sync().unwrap();
+        drop(wal);
+        let error = open(&disk, 0).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(0, entry(2, 3, ""), "entry 3 follows entry 1");
+    check(0, entry(1, 2, ""), "entry 2 has term 1, the one before it 2");
+    check(1, entry(3, 1, ""), "entry 1 is committed, and is replaced by another one");
+    check(0, entry(1 << 50, 2, ""), "an entry has an impossible term or index");
+    check(0, entry(2, u64::MAX, ""), "an entry has an impossible term or index");
 }
 
 #[test]
