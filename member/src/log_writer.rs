@@ -68,25 +68,26 @@ pub struct LogWriter<V: Vfs> {
     wal: wal::Wal<V>,
     snapshots: SnapshotFiles<V>,
     keep: Keep,
+    /// A checkpoint for whose `.snap` file there was no room.
+    postponed: Option<LogCheckpoint>,
 }
 
 impl<V: Vfs> LogWriter<V> {
     pub fn new(wal: wal::Wal<V>, snapshots: SnapshotFiles<V>, keep: Keep) -> LogWriter<V> {
-        LogWriter { wal, snapshots, keep }
+        LogWriter { wal, snapshots, keep, postponed: None }
     }
 
     /// Does all that waits.
     pub fn step(&mut self, jobs: &mut Vec<LogJob>) -> Result<LogDone, LogWriterError> {
         let mut done = LogDone::default();
         let mut closed_with = None;
-        let mut checkpoint = None;
         for job in jobs.drain(..) {
             match job {
                 LogJob::Save(save) => {
                     self.wal.append(save.hard_state.as_ref(), &save.entries)?;
                     done.saved = Some(save.number);
                 }
-                LogJob::Checkpoint(wanted) => checkpoint = Some(wanted),
+                LogJob::Checkpoint(wanted) => self.postponed = Some(wanted),
                 LogJob::Close(hard_state) => closed_with = Some(hard_state),
             }
         }
@@ -94,24 +95,27 @@ impl<V: Vfs> LogWriter<V> {
             self.wal.sync()?;
             done.syncs += 1;
         }
-        if let Some(wanted) = checkpoint {
-            done.checkpointed = Some(self.checkpoint(wanted)?);
-        }
+        done.checkpointed = self.checkpoint()?;
         if let Some(hard_state) = closed_with {
             self.wal.append(hard_state.as_ref(), &[])?;
             self.wal.sync()?;
             self.wal.mark()?;
             done.is_closed = true;
         }
-        done.is_short_of_space = self.wal.space() == wal::Space::Short;
+        done.is_short_of_space = self.is_short_of_space();
         Ok(done)
     }
 
     /// Nothing waits: say on disk that all is synced, and try again to take space if there was none.
     pub fn idle(&mut self) -> Result<LogDone, LogWriterError> {
         self.wal.mark()?;
-        let is_short_of_space = self.wal.take_space()? == wal::Space::Short;
-        Ok(LogDone { is_short_of_space, ..LogDone::default() })
+        let checkpointed = self.checkpoint()?;
+        self.wal.take_space()?;
+        Ok(LogDone { checkpointed, is_short_of_space: self.is_short_of_space(), ..LogDone::default() })
+    }
+
+    fn is_short_of_space(&self) -> bool {
+        self.wal.space() == wal::Space::Short || self.postponed.is_some()
     }
 
     /// Bytes of log that have not been given up.
@@ -119,15 +123,53 @@ impl<V: Vfs> LogWriter<V> {
         self.wal.bytes()
     }
 
-    fn checkpoint(&mut self, wanted: LogCheckpoint) -> Result<(Index, ConfState), LogWriterError> {
-        let LogCheckpoint { hard_state, meta, members } = wanted;
+    /// Makes the checkpoint that is wanted, if there is room for it.
+    fn checkpoint(&mut self) -> Result<Option<(Index, ConfState)>, LogWriterError> {
+        let Some(LogCheckpoint { hard_state, meta, members }) = self.postponed.take() else { return Ok(None) };
         let snapshot = Snapshot { meta, data: members };
-        self.snapshots.save(&snapshot)?;
+        match self.snapshots.save(&snapshot) {
+            Err(SnapError::Io(error)) if error.is_full() => {
+                // The log only stays longer than it need be.
+                let Snapshot { meta, data: members } = snapshot;
+                self.postponed = Some(LogCheckpoint { hard_state, meta, members });
+                return Ok(None);
+            }
+            saved => saved?,
+        }
+        // A term or a vote that was saved since this one was read stands.
+        let last = self.wal.hard_state();
+        let hard_state = HardState { commit: last.commit.max(hard_state.commit), ..last };
         self.wal.append(Some(&hard_state), &[])?;
         self.wal.save_snapshot(&snapshot.meta)?;
         self.wal.release(snapshot.meta.index);
         self.wal.purge(self.keep.segments)?;
         self.snapshots.purge(self.keep.snapshots)?;
-        Ok((snapshot.meta.index, snapshot.meta.conf))
+        Ok(Some((snapshot.meta.index, snapshot.meta.conf)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ferrite_raft::{NodeId, Term};
+    use ferrite_storage::vfs::LyingDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_takes_no_vote_back() {
+        let disk = LyingDisk::new();
+        let wal = wal::Wal::create(disk.clone(), Path::new("/wal"), Bytes::new(), wal::Options::default()).unwrap();
+        let snapshots = SnapshotFiles::open(disk.clone(), Path::new("/snap")).unwrap();
+        let mut writer = LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 });
+        let old = HardState { term: Term(1), vote: None, commit: Index(0) };
+        let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
+        let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new() };
+        let checkpoint = LogCheckpoint { hard_state: old, meta: SnapshotMeta::default(), members: Bytes::new() };
+        writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(checkpoint)]).unwrap();
+        drop(writer);
+        let replay = wal::replay(&disk, Path::new("/wal"), wal::Start::default()).unwrap();
+        assert_eq!(replay.hard_state, voted);
     }
 }

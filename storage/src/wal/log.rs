@@ -214,6 +214,11 @@ impl<V: Vfs> Wal<V> {
         self.writer.last_index
     }
 
+    /// The last hard state saved.
+    pub fn hard_state(&self) -> HardState {
+        self.writer.hard_state
+    }
+
     /// Length of the log that is not given up.
     pub fn bytes(&self) -> u64 {
         let sealed = self.segments.iter().rev().skip(1).map(|segment| segment.used).sum::<u64>();
