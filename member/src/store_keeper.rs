@@ -67,11 +67,13 @@ pub struct StoreKeeper<V: Vfs, D> {
     defragmenting: Vec<D>,
     /// Somebody waits for all to be in files, and there has been no space for it.
     flushing: bool,
+    /// A checkpoint waits for the same.
+    checkpoint: Option<HardState>,
 }
 
 impl<V: Vfs, D> StoreKeeper<V, D> {
     pub fn new(store: Store<V>) -> StoreKeeper<V, D> {
-        StoreKeeper { store, has_more: true, defragmenting: Vec::new(), flushing: false }
+        StoreKeeper { store, has_more: true, defragmenting: Vec::new(), flushing: false, checkpoint: None }
     }
 
     /// Does all that waits; with nothing waiting, a step of cleaning. While space is short, call it now and then: what the
@@ -101,7 +103,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             match job {
                 StoreJob::Write => {}
                 StoreJob::Flush => self.flushing = true,
-                StoreJob::Checkpoint(hard_state) => done.checkpoint = Some(self.checkpoint(hard_state)?),
+                StoreJob::Checkpoint(hard_state) => self.checkpoint = Some(hard_state),
                 StoreJob::Trim(dead) => {
                     self.store.trim(&dead);
                     self.has_more = true;
@@ -120,6 +122,10 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         if self.flushing && !is_full {
             self.flushing = false;
             done.flushed = Some(self.store.applied());
+        }
+        // Without space it would be where the last one was, and so would the next.
+        if let Some(hard_state) = self.checkpoint.take_if(|_| !is_full) {
+            done.checkpoint = Some(self.checkpoint(hard_state)?);
         }
         self.store.dump_if_due()?;
         if self.has_more {

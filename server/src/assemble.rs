@@ -151,6 +151,7 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
         door.progress.clone(),
         door.request_ids.clone(),
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),
+        door.signals.room.clone(),
         OWN_VERSION,
         Leases::new(door.state.lessor.clone(), config.election_timeout()),
         compaction,

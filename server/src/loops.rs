@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ferrite_member::duty::Room;
 use ferrite_member::{
     Applier, ApplierError, ApplyJob, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet, StoreJob,
     StoreKeeper, StoreKeeperError,
@@ -46,9 +47,8 @@ pub struct Outlets {
 pub struct Signals {
     /// The leader's id, 0 if none is known.
     pub leader: AtomicU64,
-    /// The log or the store found no room for its next file.
-    pub log_is_short: AtomicBool,
-    pub store_is_short: AtomicBool,
+    /// Whether the log and the store found room for their next files.
+    pub room: Arc<Room>,
     /// How often the log was synced.
     pub log_syncs: AtomicU64,
 }
@@ -131,7 +131,7 @@ pub fn log<V: Vfs>(
             true => writer.idle()?,
             false => writer.step(&mut jobs)?,
         };
-        signals.log_is_short.store(done.is_short_of_space, Ordering::Relaxed);
+        signals.room.set_log_is_short(done.is_short_of_space);
         signals.log_syncs.fetch_add(done.syncs.into(), Ordering::Relaxed);
         let worked = done.saved.is_some() || done.checkpointed.is_some();
         if let Some(number) = done.saved {
@@ -224,7 +224,7 @@ pub fn store<V: Vfs>(
             (false, true) => Some(Instant::now() + Duration::from_secs(1)),
             (false, false) => None,
         };
-        signals.store_is_short.store(done.is_short_of_space, Ordering::Relaxed);
+        signals.room.set_store_is_short(done.is_short_of_space);
         if let Some(index) = done.flushed {
             hand_on(&outlets.apply, ApplyJob::Stored(index));
         }

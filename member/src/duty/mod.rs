@@ -1,5 +1,5 @@
 //! What a member does without being asked: it makes itself known, and while it leads it sets the cluster's version,
-//! ends leases and compacts.
+//! ends leases and compacts. When its disk is full it says so.
 //!
 //! A duty is told the time and looks at what has been applied; it says what to propose. It never waits for an answer:
 //! it sees what came of its proposal, and proposes again if nothing did.
@@ -7,10 +7,12 @@
 mod compaction;
 mod leases;
 mod publish;
+mod space;
 
 pub use compaction::{AutoCompaction, Retention};
 pub use leases::Leases;
 pub use publish::Publish;
+pub use space::Room;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use ferrite_state::{RequestId, cluster::ClusterVersion};
 
 use crate::progress::Progress;
 use crate::request_ids::RequestIds;
+use space::Space;
 
 /// A proposal that nothing came of is made again after this time.
 const RETRY: Duration = Duration::from_secs(7);
@@ -39,6 +42,8 @@ pub trait Facts: Debug + Send + Sync {
     fn cluster_version(&self) -> Option<ClusterVersion>;
     /// What the member with this id has published of itself: its name and client URLs.
     fn attributes(&self, member: u64) -> Option<membershippb::Attributes>;
+    /// Whether the member with this id has raised NOSPACE.
+    fn has_no_space(&self, member: u64) -> bool;
 }
 
 /// The duties of one member.
@@ -48,6 +53,8 @@ pub struct Duties {
     progress: Arc<Progress>,
     ids: Arc<RequestIds>,
     publish: Publish,
+    space: Space,
+    room: Arc<Room>,
     version: Version,
     leases: Leases,
     compaction: Option<AutoCompaction>,
@@ -63,18 +70,21 @@ struct Version {
 }
 
 impl Duties {
-    /// The duties of a member of version `own_version`.
+    /// The duties of a member of version `own_version`, whose disk has `room`.
+    #[expect(clippy::too_many_arguments)]
     pub fn new(
         facts: Arc<dyn Facts>,
         progress: Arc<Progress>,
         ids: Arc<RequestIds>,
         publish: Publish,
+        room: Arc<Room>,
         own_version: ClusterVersion,
         leases: Leases,
         compaction: Option<AutoCompaction>,
     ) -> Duties {
         let version = Version { own: own_version, next_try: Duration::ZERO };
-        Duties { facts, progress, ids, publish, version, leases, compaction, leads: None }
+        let space = Space::new(publish.member());
+        Duties { facts, progress, ids, publish, space, room, version, leases, compaction, leads: None }
     }
 
     /// This member leads in `term`, or does not.
@@ -105,6 +115,9 @@ impl Duties {
             id
         };
         if let Some(request) = self.publish.request(now, &*self.facts) {
+            propose(request);
+        }
+        if let Some(request) = self.space.request(now, &self.room, &*self.facts) {
             propose(request);
         }
         // A new leader may not look at what it has not applied yet: all that was committed before its term.

@@ -22,6 +22,11 @@ impl Publish {
         Publish { member, attributes, next_try: Some(Duration::ZERO) }
     }
 
+    /// Who publishes itself.
+    pub(super) fn member(&self) -> u64 {
+        self.member
+    }
+
     pub(super) fn request(&mut self, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
         let due = self.next_try?;
         let proposed_before = due > Duration::ZERO;

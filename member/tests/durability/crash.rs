@@ -86,3 +86,14 @@ fn a_crash_anywhere_loses_nothing_that_was_acknowledged() {
     let crashes: usize = (0..2).map(|seed| crash_everywhere(seed, 60)).sum();
     assert!(crashes > 1000, "{crashes} crashes");
 }
+
+#[test]
+fn a_member_that_is_woken_while_it_votes_leads_all_the_same() {
+    for seed in 0..100 {
+        let mut dice = Dice::new(seed);
+        let mut life = open(&LyingDisk::new(), &Past::default(), Index(0));
+        life.work(&mut dice, 3).unwrap();
+        life.settle(&mut dice).unwrap();
+        assert_eq!(life.acknowledged.len(), 3, "seed {seed}");
+    }
+}

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
-use ferrite_member::duty::{Duties, Facts, Leases, Publish};
+use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, Checkpoints, Input, Keep, Limits, LogJob, LogWriter, Member, Progress, Proposal, RequestIds,
     StoreJob, StoreKeeper, Waiter,
 };
 use ferrite_proto::etcdserverpb as pb;
+use ferrite_proto::etcdserverpb::AlarmType;
 use ferrite_proto::membershippb::Attributes;
 use ferrite_raft::{Entry, Index, LogStore, NodeId, Silent};
 use ferrite_state::cluster::ClusterVersion;
@@ -24,6 +25,8 @@ use crate::model::{Model, Outcome};
 use crate::workload;
 
 pub const DATA_DIR: &str = "/data";
+/// More than it takes to do all that waits.
+const MOST_STEPS: usize = 10_000;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Small, so that everything happens often.
@@ -84,7 +87,7 @@ impl Past {
         self.models.last().cloned().unwrap_or_default()
     }
 
-    fn outcome(&self, index: Index) -> Outcome {
+    pub fn outcome(&self, index: Index) -> Outcome {
         self.models[index.0 as usize - 1].outcome
     }
 
@@ -123,14 +126,19 @@ pub struct Life {
     pub disk: LyingDisk,
     pub past: Past,
     pub acknowledged: Vec<Acknowledged>,
+    pub warnings: Vec<String>,
     pub seen: Seen,
     owners: Owners,
     waiting: Waiting,
     shared: Shared,
     progress: Arc<Progress>,
+    pub room: Arc<Room>,
     ids: Arc<RequestIds>,
     by_id: HashMap<RequestId, Index>,
-    pub now: Duration,
+    now: Duration,
+    /// The last entry that was synced, and the last one of which the log itself says so.
+    saved: Index,
+    pub marked: Index,
 }
 
 /// What has happened, so that a test can say that it did.
@@ -149,7 +157,7 @@ struct Owners {
 }
 
 /// The inbox of each owner.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     member: Vec<Input<Client, Client>>,
     log: Vec<LogJob>,
@@ -159,6 +167,7 @@ struct Waiting {
     apply_has_more: bool,
     store_has_more: bool,
     log_may_mark: bool,
+    is_closed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,12 +199,22 @@ impl Facts for Published {
         let member = tables.cluster.member(NodeId(member))?;
         Some(Attributes { name: member.name.clone(), client_urls: member.client_urls.clone() })
     }
+
+    fn has_no_space(&self, member: u64) -> bool {
+        let is_it = |alarm: pb::AlarmMember| alarm.member_id == member && alarm.alarm == AlarmType::Nospace as i32;
+        self.0.tables().alarms.all().any(is_it)
+    }
 }
 
 /// Opens the parts of the one member there is.
 pub fn open_parts(disk: &LyingDisk) -> Result<Parts<LyingDisk>, StartError> {
-    let peers = vec!["http://127.0.0.1:2380".to_string()];
-    let own_name = "one".to_string();
+    open_as(disk, "one")
+}
+
+/// Opens the parts of a member that is alone in its cluster.
+pub fn open_as(disk: &LyingDisk, name: &str) -> Result<Parts<LyingDisk>, StartError> {
+    let peers = vec![format!("http://{name}:2380")];
+    let own_name = name.to_string();
     let cluster = NewCluster { members: vec![(own_name.clone(), peers)], own_name, token: "etcd-cluster".to_string() };
     let timing = Timing { election_ticks: 10, pre_vote: true };
     let directories = Directories::new(Path::new(DATA_DIR), None);
@@ -224,12 +243,14 @@ impl Life {
         let ids = Arc::new(RequestIds::new(identity.member, 1 + past.last().0));
         let shared = state.shared().clone();
         let publish = Publish::new(identity.member.0, "one".into(), vec!["http://127.0.0.1:2379".into()]);
+        let room = Arc::new(Room::default());
         let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10);
         let duties = Duties::new(
             Arc::new(Published(shared.clone())),
             progress.clone(),
             ids.clone(),
             publish,
+            room.clone(),
             ClusterVersion::new(3, 7),
             leases,
             None,
@@ -245,14 +266,18 @@ impl Life {
             disk,
             past,
             acknowledged: Vec::new(),
+            warnings: parts.warnings,
             seen: Seen::default(),
             owners,
             waiting: Waiting { store_has_more: true, ..Waiting::default() },
             shared,
             progress,
+            room,
             ids,
             by_id: HashMap::new(),
             now: Duration::ZERO,
+            saved: Index(0),
+            marked: Index(0),
         }
     }
 
@@ -281,11 +306,35 @@ impl Life {
     pub fn settle(&mut self, dice: &mut Dice) -> Result<(), Stopped> {
         // The member is told the time once more: a duty may look at what has been published.
         for _ in 0..3 {
-            self.step_member(HEARTBEAT);
-            while self.step(dice)? {}
+            self.pass(HEARTBEAT);
+            let mut steps = 0;
+            while self.step(dice)? {
+                steps += 1;
+                assert!(steps < MOST_STEPS, "it goes round in circles: {:?}", self.waiting);
+            }
         }
         assert_eq!(self.progress.applied(), self.past.last(), "not all is applied");
         Ok(())
+    }
+
+    /// Stops as on SIGTERM.
+    pub fn close(&mut self, dice: &mut Dice) -> Result<(), Stopped> {
+        self.settle(dice)?;
+        self.waiting.member.push(Input::Stop);
+        self.step_member(Duration::ZERO);
+        self.waiting.log.push(LogJob::Close(self.owners.member.unwritten_hard_state()));
+        self.waiting.apply.push(ApplyJob::Close);
+        while !self.waiting.is_closed || !self.waiting.log.is_empty() {
+            self.step(dice)?;
+        }
+        Ok(())
+    }
+
+    /// Time passes: the member sees it, and those who are short of space try again.
+    pub fn pass(&mut self, time: Duration) {
+        self.waiting.log_may_mark |= self.room.is_short();
+        self.waiting.store_has_more |= self.room.is_short();
+        self.step_member(time);
     }
 
     /// Panics unless readers see what the model says of the log.
@@ -332,10 +381,18 @@ impl Life {
     }
 
     fn step_log(&mut self) -> Result<(), Stopped> {
+        // The writer says that what it has synced was synced, now or before the next batch.
+        self.marked = self.saved;
+        let saves = self.waiting.log.iter().filter_map(|job| match job {
+            LogJob::Save(save) => save.entries.last().map(|entry| entry.index),
+            _ => None,
+        });
+        self.saved = saves.last().unwrap_or(self.saved);
         let done = match self.waiting.log.is_empty() {
             true => self.owners.log.idle()?,
             false => self.owners.log.step(&mut self.waiting.log)?,
         };
+        self.room.set_log_is_short(done.is_short_of_space);
         self.waiting.log_may_mark = done.saved.is_some() || done.checkpointed.is_some();
         self.waiting.member.extend(done.saved.map(Input::Saved));
         if let Some((index, conf)) = done.checkpointed {
@@ -368,6 +425,9 @@ impl Life {
             self.seen.trimmed += done.dead.len();
             self.waiting.store.push(StoreJob::Trim(done.dead));
         }
+        if done.is_closed {
+            self.waiting.store.push(StoreJob::Close);
+        }
         if done.waits_for_store {
             self.waiting.store.push(StoreJob::Flush);
         } else if done.has_applied {
@@ -379,6 +439,8 @@ impl Life {
     fn step_store(&mut self) -> Result<(), Stopped> {
         let done = self.owners.store.step(&mut self.waiting.store)?;
         self.waiting.store_has_more = done.has_more;
+        self.waiting.is_closed |= done.is_closed;
+        self.room.set_store_is_short(done.is_short_of_space);
         self.waiting.apply.extend(done.flushed.map(ApplyJob::Stored));
         self.waiting.log.extend(done.checkpoint.map(LogJob::Checkpoint));
         Ok(())

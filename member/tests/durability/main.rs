@@ -9,6 +9,10 @@
 //! says of that log: keys, revisions, leases, compaction, HashKV. A log may be longer than what was answered.
 
 mod crash;
+mod damage;
+mod faults;
 mod harness;
 mod model;
+mod refusals;
+mod space;
 mod workload;

@@ -16,7 +16,7 @@ pub enum StoreError {
         dir.display()
     )]
     NoManifest { dir: PathBuf },
-    #[error("{}: another process holds this store", file.display())]
+    #[error("{}: another process holds this store: stop it first", file.display())]
     Locked { file: PathBuf },
     #[error(
         "{}: the store belongs to member {:x} of cluster {:x}, not to member {:x} of cluster {:x}: \
