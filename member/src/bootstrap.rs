@@ -150,10 +150,8 @@ pub fn open<V: Vfs>(
     logger: BoxedLogger,
 ) -> Result<Parts<V>, StartError> {
     let is_restart = wal::exists(vfs, &directories.log)?;
-    if !is_restart {
-        for directory in [&directories.log, &directories.snapshots, &directories.store] {
-            make_parent(vfs, directory)?;
-        }
+    if let Some(parent) = directories.log.parent().filter(|_| !is_restart) {
+        vfs.create_dir_all(parent)?;
     }
     vfs.create_dir_all(&directories.snapshots)?;
     let found = match is_restart {
@@ -185,26 +183,6 @@ pub fn open<V: Vfs>(
         is_restart,
         warnings,
     })
-}
-
-/// Makes the directory that `path` is to be in, durably: a log that is synced is lost all the same if a directory above it
-/// is not.
-fn make_parent<V: Vfs>(vfs: &V, path: &Path) -> Result<(), vfs::Error> {
-    let named = |directory| if directory == Path::new("") { Path::new(".") } else { directory };
-    let above: Vec<&Path> = path.ancestors().skip(1).map(named).collect();
-    let Some(parent) = above.first() else { return Ok(()) };
-    let were_there = above.iter().map(|directory| vfs.exists(directory)).collect::<Result<Vec<bool>, _>>()?;
-    vfs.create_dir_all(parent)?;
-    for (was_there, holder) in were_there.into_iter().zip(&above[1..]) {
-        match vfs.sync_dir(holder) {
-            Ok(()) => {}
-            // One that was there may have been made by a start that did not come to sync it. If we may not even look at
-            // the directory that holds it, it was made by somebody else.
-            Err(_) if was_there => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// What is on disk once it has been opened.
