@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod etcdctl;
+pub mod etcdutl;
 pub mod exit;
 pub mod go;
 mod log;

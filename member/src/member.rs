@@ -379,6 +379,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     ) {
         self.checkpoints.grow(&entries);
         self.raft.log_mut().append(entries.iter().cloned());
+        if !must_sync && ticket.own().is_empty() && ticket.snapshot().is_none() && messages.is_empty() {
+            // A commit index alone. What else it stands for, the saves under way before it stand for as well.
+            return;
+        }
         if must_sync {
             self.saves.last.0 += 1;
             let hard_state = std::mem::take(&mut self.saves.unwritten_commit).then_some(self.saves.hard_state);
