@@ -1,6 +1,7 @@
 //! The etcd server: everything between the network and a member.
 
 pub mod assemble;
+pub mod banner;
 pub mod config;
 pub mod facts;
 pub mod grpc;

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::assemble::{Assembled, Owners, assemble};
+use crate::banner;
 use crate::config::{self, Command, Config, ConfigError, Url};
 use crate::handle::{Door, Handle};
 use crate::http::{self, FrontDoor};
@@ -119,11 +120,14 @@ type JoinTask = tokio::task::JoinHandle<()>;
 
 /// Runs the server until a signal ends it, and says which one.
 async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
+    banner::inspect_data_dir(config, logger);
+    check_open_files(logger)?;
     let (peer_urls, client_urls) = (texts(&config.urls.listen_peer), texts(&config.urls.listen_client));
     log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
     log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
     let listeners = bind_all(&config.urls).await?;
-    let Assembled { owners, door, is_restart: _, warnings } = open(config, logger).await?;
+    let Assembled { owners, door, is_restart, warnings } = open(config, logger).await?;
+    banner::starting(config, is_restart, logger);
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
     }
@@ -157,6 +161,17 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
         net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receivers))?);
     }
     drop(stopped);
+    let urls = &config.urls;
+    log!(
+        logger,
+        lines::NOW_SERVING,
+        Id(door.ids.member.0),
+        Value::List(&texts(&urls.advertise_peer)),
+        Value::List(&peer_urls),
+        Value::List(&texts(&urls.advertise_client)),
+        Value::List(&client_urls),
+        Value::List(&texts(&urls.listen_metrics)),
+    );
     let (late, early): (Vec<Bound>, Vec<Bound>) =
         listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
     let mut accepting = accept(early, &lanes, logger);
@@ -313,6 +328,16 @@ async fn close(threads: Vec<JoinHandle<()>>, net: Vec<JoinHandle<()>>, door: &Do
     for thread in threads {
         let _ = thread.join();
     }
+}
+
+/// A server that may open hardly any file would stop in the middle of its work.
+fn check_open_files(logger: &Logger) -> Result<(), AnyError> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit > SPARE_FILES {
+        return Ok(());
+    }
+    log!(logger, lines::FILE_DESCRIPTORS_TOO_FEW, limit, SPARE_FILES);
+    Err(format!("only {limit} files may be open, more than {SPARE_FILES} are needed: see ulimit -n").into())
 }
 
 /// How many connections may be open: what the limit of file descriptors leaves.

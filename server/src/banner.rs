@@ -1,0 +1,156 @@
+//! What the log says of a server at its start: the data directory that was found, and the whole configuration.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ferrite_observe::log;
+use ferrite_observe::log::{Logger, Value, lines};
+
+use crate::config::{Config, InitialCluster, Url, go_arch};
+use crate::version;
+
+/// What etcd reports of discovery where there is none.
+const DISCOVERY_DIAL: Duration = Duration::from_secs(2);
+const DISCOVERY_REQUEST: Duration = Duration::from_secs(5);
+const DISCOVERY_KEEPALIVE: Duration = Duration::from_secs(6);
+
+/// Whether the data directory has been used, and what does not belong into it. Only the log depends on this: what a start
+/// does follows from the log files.
+pub fn inspect_data_dir(config: &Config, logger: &Logger) {
+    let dir = &config.member.data_dir;
+    let mut is_member = false;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_name().to_string_lossy().as_ref() {
+            "member" => is_member = true,
+            name => log!(logger, lines::INVALID_FILE_IN_DATA_DIR, name, dir),
+        }
+    }
+    if is_member {
+        log!(logger, lines::SERVER_INITIALIZED, dir, "member");
+    } else {
+        log!(logger, lines::INITIALIZE_AND_START, dir, "empty");
+    }
+}
+
+/// The line by which one sees how a server was started. Its fields and their order are etcd's.
+pub fn starting(config: &Config, is_initialized: bool, logger: &Logger) {
+    let member_dir = Path::new(&config.member.data_dir).join("member").display().to_string();
+    let urls = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+    let (advertise_peer, listen_peer) = (urls(&config.urls.advertise_peer), urls(&config.urls.listen_peer));
+    let (advertise_client, listen_client) = (urls(&config.urls.advertise_client), urls(&config.urls.listen_client));
+    let listen_metrics = urls(&config.urls.listen_metrics);
+    let cluster = InitialCluster::parse(&config.cluster.initial).map_or_else(|_| String::new(), |all| all.text());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let gates = config.features.to_string();
+    // On a restart the files say who the members are.
+    let at_first = |text| if is_initialized { "" } else { text };
+    log!(
+        logger,
+        lines::STARTING_AN_ETCD_SERVER,
+        version::ETCD,
+        "Not provided",
+        "none",
+        std::env::consts::OS,
+        go_arch(),
+        cores,
+        cores,
+        is_initialized,
+        &config.member.name,
+        &config.member.data_dir,
+        &config.member.wal_dir,
+        &config.member.wal_dir,
+        &member_dir,
+        false,
+        config.heartbeat(),
+        config.election_timeout(),
+        config.raft.initial_election_tick_advance,
+        config.member.snapshot_count,
+        config.member.max_wals,
+        config.member.max_snapshots,
+        config.member.snapshot_catchup_entries,
+        Value::List(&advertise_peer),
+        Value::List(&listen_peer),
+        Value::List(&advertise_client),
+        Value::List(&listen_client),
+        Value::List(&listen_metrics),
+        "",
+        Value::List(&config.http.cors),
+        Value::List(&config.http.host_whitelist),
+        at_first(&cluster),
+        &config.cluster.state,
+        at_first(&config.cluster.token),
+        config.quota_bytes().map_or(config.limits.quota_backend_bytes, |bytes| bytes as i64),
+        config.limits.max_request_bytes,
+        config.limits.max_concurrent_streams,
+        config.raft.pre_vote,
+        &gates,
+        false,
+        Duration::ZERO,
+        Duration::from_nanos(u64::try_from(config.compaction.hash_check_nanos).unwrap_or(0)),
+        &config.compaction.mode,
+        &config.compaction.retention,
+        &config.compaction.retention,
+        "",
+        Value::List(&[]),
+        DISCOVERY_DIAL,
+        DISCOVERY_REQUEST,
+        DISCOVERY_DIAL,
+        DISCOVERY_KEEPALIVE,
+        true,
+        false,
+        "",
+        "",
+        "",
+        "",
+        config.cluster.downgrade_check_time,
+        config.cluster.max_learners,
+        "write-only",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_observe::log::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_line_has_a_value_for_each_field_of_etcd() {
+        let (logger, text) = Logger::to_memory(Level::Info);
+        let mut config = Config::default();
+        config.member.snapshot_catchup_entries = 1000;
+        starting(&config, true, &logger);
+        let text = text.lock().unwrap().clone();
+        for part in [
+            "\"etcd-version\":\"3.7.1\"",
+            "\"heartbeat-interval\":\"100ms\",\"election-timeout\":\"1s\"",
+            "\"snapshot-catchup-entries\":1000",
+            "\"member-initialized\":true",
+            "\"initial-cluster\":\"\",\"initial-cluster-state\":\"new\",\"initial-cluster-token\":\"\"",
+            "\"quota-backend-bytes\":2147483648,\"max-request-bytes\":1572864,\"max-concurrent-streams\":4294967295",
+            "\"discovery-endpoints\":[],\"discovery-dial-timeout\":\"2s\"",
+            "\"max-learners\":1,\"v2-deprecation\":\"write-only\"}",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_is_looked_through() {
+        let dir = std::env::temp_dir().join(format!("ferrite-banner-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("member")).unwrap();
+        std::fs::write(dir.join("stray"), b"").unwrap();
+        let (logger, text) = Logger::to_memory(Level::Info);
+        let mut config = Config::default();
+        config.member.data_dir = dir.display().to_string();
+        inspect_data_dir(&config, &logger);
+        std::fs::remove_dir_all(&dir).unwrap();
+        inspect_data_dir(&config, &logger);
+        let text = text.lock().unwrap().clone();
+        let messages: Vec<&str> = ["found invalid file", "already been initialized", "Initialize and start"].into();
+        let found: Vec<&str> =
+            text.lines().map(|line| *messages.iter().find(|m| line.contains(**m)).unwrap()).collect();
+        assert_eq!(found.len(), 3, "{text}");
+        assert!(found.contains(&"found invalid file") && found[2] == "Initialize and start", "{text}");
+    }
+}
