@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_member::duty::{Duties, Facts, Leases, Publish};
+use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
 use ferrite_member::{Checkpoints, Input, Limits, Member, Progress, RequestIds, Waiter};
 use ferrite_proto::membershippb::Attributes;
 use ferrite_raft::{ConfState, Config, Index, MemoryLog, NodeId, RawNode, Term};
@@ -42,6 +42,10 @@ impl Facts for Empty {
     fn attributes(&self, _: u64) -> Option<Attributes> {
         None
     }
+
+    fn has_no_space(&self, _: u64) -> bool {
+        false
+    }
 }
 
 fn sole_voter(pre_vote: bool) -> Member<Nobody, Nobody> {
@@ -54,6 +58,7 @@ fn sole_voter(pre_vote: bool) -> Member<Nobody, Nobody> {
         progress.clone(),
         Arc::new(RequestIds::new(ME, 1)),
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
+        Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
         Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10),
         None,
