@@ -151,12 +151,14 @@ pub(crate) async fn rest(time: Duration) {
     }
 }
 
-/// Runs `work`, but not beyond `deadline`.
+/// Runs `work`, but not beyond `deadline`, and not at all once it has passed: tokio would poll it first, and a near
+/// member answers within the millisecond that its clock rounds up to.
 pub(crate) async fn before<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     match deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlineExceeded),
         Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Error::DeadlineExceeded)),
         None => work.await,
     }
@@ -195,5 +197,13 @@ mod tests {
         let numbers: Vec<f64> = (0..1000).map(|_| jitter.next()).collect();
         assert!(numbers.iter().all(|n| (-1.0..=1.0).contains(n)));
         assert!(numbers.iter().any(|n| *n < -0.9) && numbers.iter().any(|n| *n > 0.9));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_begun_once_the_deadline_has_passed() {
+        let answered = before(Some(Instant::now()), async { Ok(()) }).await;
+        assert!(matches!(answered, Err(Error::DeadlineExceeded)), "{answered:?}");
+        let later = Instant::now() + Duration::from_secs(60);
+        before(Some(later), async { Ok(()) }).await.expect("there is time");
     }
 }
