@@ -53,7 +53,12 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
-    match config::parse(&arguments, environment, &early) {
+    let parsed = config::parse(&arguments, environment, &early);
+    if matches!(parsed, Ok(Command::Serve(_)) | Err(ConfigError::Invalid(_) | ConfigError::Said)) {
+        let arguments: Vec<String> = std::env::args().collect();
+        log!(early, lines::RUNNING, Value::List(&arguments));
+    }
+    match parsed {
         Ok(Command::Help) => {
             println!("{}", config::listing());
             ExitCode::SUCCESS
@@ -62,11 +67,7 @@ pub fn main() -> ExitCode {
             print!("{}", config::version());
             ExitCode::SUCCESS
         }
-        Ok(Command::Serve(config)) => {
-            let arguments: Vec<String> = std::env::args().collect();
-            log!(early, lines::RUNNING, Value::List(&arguments));
-            serve(&config)
-        }
+        Ok(Command::Serve(config)) => serve(*config),
         Err(error) => refuse(&early, error),
     }
 }
@@ -82,6 +83,10 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
             ExitCode::FAILURE
         }
         ConfigError::Said => ExitCode::FAILURE,
+        ConfigError::Printed(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
         ConfigError::Level(level) => {
             eprintln!("panic: unrecognized level: {level:?}");
             ExitCode::from(2)
@@ -89,7 +94,7 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
+fn serve(mut config: Config) -> ExitCode {
     let level = config.log_level().unwrap_or(ferrite_observe::log::Level::Info);
     let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
     let logger = match Logger::open(level, format, &config.log.outputs) {
@@ -99,11 +104,12 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    config.complete(&config::default_host(), &logger);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&logger, &error),
     };
-    match LocalSet::new().block_on(&runtime, run(config, &logger)) {
+    match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
         Ok(signal) => init::end_by(signal),
         Err(error) => fail(&logger, &*error),
     }

@@ -25,6 +25,10 @@ lines! {
     CHECKPOINT_WITHOUT_PERSIST: Warn "Detected that checkpointing is enabled without persistence. Consider enabling feature gate LeaseCheckpointPersist" [];
     MAX_SNAPSHOTS_DEPRECATED: Warn "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8" [];
     V2_DEPRECATION_DEPRECATED: Warn "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input" [];
+    LOADED_FILE: Info "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided" ["path"];
+    FLAG_WITHOUT_EFFECT: Warn "the flag has no effect" ["flag", "value", "reason"];
+    DEFAULT_HOST: Info "detected default host for advertise" ["host"];
+    NO_DEFAULT_HOST: Info "failed to detect default host" ["error"];
     DATA_DIR_UNSET: Warn "'data-dir' was empty; using default" ["data-dir"];
     FILE_DESCRIPTORS_TOO_FEW: Fatal "file descriptor limit of etcd process is too low; please set higher" ["limit", "recommended-limit"];
     START_FAILED: Fatal "discovery failed" ["error"];

@@ -50,10 +50,6 @@ impl Config {
         if self.member.name == "default" {
             log!(logger, lines::DEFAULT_NAME, &self.member.name);
         }
-        if self.member.data_dir.is_empty() {
-            self.member.data_dir = format!("{}.etcd", self.member.name);
-            log!(logger, lines::DATA_DIR_UNSET, &self.member.data_dir);
-        }
         for (value, default) in
             [(&mut self.member.snapshot_count, 10_000), (&mut self.member.snapshot_catchup_entries, 5_000)]
         {
