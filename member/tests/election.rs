@@ -60,7 +60,7 @@ fn sole_voter(pre_vote: bool) -> Member<Nobody, Nobody> {
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10),
+        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10, true),
         None,
     );
     let checkpoints = Checkpoints::new(Limits { entries: 1000, bytes: 1 << 20, catch_up: 5 }, Index(0));

@@ -20,6 +20,8 @@ use ferrite_member::{
 };
 use ferrite_storage::vfs::Vfs;
 
+use tokio::sync::watch;
+
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
 use crate::post::{Post, Reply};
 
@@ -51,6 +53,8 @@ pub struct Signals {
     pub room: Arc<Room>,
     /// How often the log was synced.
     pub log_syncs: AtomicU64,
+    /// How many defragmentations health is to hide.
+    pub pauses: watch::Sender<usize>,
 }
 
 /// Why the process has to end.

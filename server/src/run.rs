@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::Registry;
-use ferrite_storage::vfs::{Disk, Vfs};
+use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -31,6 +31,7 @@ use crate::loops::{self, Clock, Fatal};
 use crate::net::{NetThread, rpc_settings, services_settings};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, lane};
+use crate::version;
 
 /// A data directory that another process holds is waited for so long: restarts overlap.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -132,8 +133,17 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
     log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
     let listeners = bind_all(&config.urls).await?;
-    let Assembled { owners, door, is_restart, warnings } = open(config, logger).await?;
-    banner::starting(config, is_restart, logger);
+    banner::starting(config, logger);
+    let mut config = config.clone();
+    config.adjust(logger);
+    let config = &config;
+    let Assembled { owners, door, warnings } = open(config, logger).await?;
+    let cluster_version =
+        door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
+    let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
+    log!(logger, lines::KEYS_RESTORED, door.state.keyspace.revision());
+    let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
+    log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, cluster_version);
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
     }
@@ -236,11 +246,15 @@ fn texts(urls: &[Url]) -> Vec<String> {
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
-async fn open(config: &Config, logger: &Logger) -> Result<Assembled<Disk>, AnyError> {
+async fn open(config: &Config, logger: &Logger) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
+    if config.member.unsafe_no_fsync {
+        log!(logger, lines::NO_FSYNC);
+    }
+    let vfs = OptionalSync::new(Disk, !config.member.unsafe_no_fsync);
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&Disk, config, logger, Clock::start()) {
+        match assemble(&vfs, config, logger, Clock::start()) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));

@@ -10,6 +10,7 @@
 //! nobody believes to be protected by what is not there. One that only shapes it, or for which this server has no use, is
 //! warned of.
 
+mod adjust;
 mod cluster;
 mod environment;
 mod features;

@@ -14,6 +14,7 @@ mod disk;
 mod error;
 pub mod lying;
 mod mapping;
+mod optional_sync;
 mod sys;
 
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::{Error, Result};
 pub use lying::LyingDisk;
 pub use mapping::Mapping;
+pub use optional_sync::{OptionalSync, OptionalSyncFile};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
