@@ -6,7 +6,7 @@ use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::answer::RangeAnswer;
 use ferrite_state::command::{Caller as Proposer, LevelId, Op, Txn, put_cost};
 use ferrite_state::mvcc::{KeyRange, Keyspace, RangeStream, StreamChunk};
-use ferrite_state::{ReadError, Response};
+use ferrite_state::{ReadError, Response, Shared};
 
 use super::error::RequestError;
 use super::{Services, answer, check};
@@ -49,11 +49,17 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
         services.handle.confirm_read().await?;
     }
     let handle = &services.handle;
-    let found = match is_short(handle, &request) {
-        true => handle.state().keyspace.range(&request)?,
-        false => handle.read(move |state| state.keyspace.range(&request)).await??,
+    if is_short(handle, &request) {
+        let found = handle.state().keyspace.range(&request)?;
+        return Ok(answer::range(&found, Some(&handle.header(found.revision))));
+    }
+    // The answer is put together where its values have just been read: they are in that core's caches.
+    let header = handle.header_without_revision();
+    let read = move |state: &Shared| {
+        let found = state.keyspace.range(&request)?;
+        Ok::<_, ReadError>(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
     };
-    Ok(answer::range(&found, Some(&handle.header(found.revision))))
+    Ok(handle.read(read).await??)
 }
 
 /// Whether a range takes no longer than others of this thread may be made to wait.
