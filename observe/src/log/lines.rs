@@ -95,3 +95,22 @@ lines! {
     STOPPED_PEERS: Info "stopped serving peer traffic" ["address"];
     CLOSED: Info "closed etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
 }
+
+// Peers.
+lines! {
+    STARTED_PEER: Info "started remote peer" ["remote-peer-id"];
+    STOPPED_PEER: Info "stopped remote peer" ["remote-peer-id"];
+    PEER_WITHOUT_URL: Error "a member has no URL that can be dialled" ["remote-peer-id", "peer-urls"];
+    PEER_ACTIVE: Info "peer became active" ["peer-id"];
+    PEER_INACTIVE: Warn "peer became inactive (message send to peer failed)" ["peer-id", "error"];
+    STREAM_WRITER_ESTABLISHED: Info "established TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-writer-type"];
+    STREAM_WRITER_CLOSED: Warn "closed TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-writer-type"];
+    STREAM_ESTABLISHED: Info "established TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-reader-type"];
+    STREAM_LOST: Warn "lost TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-reader-type", "error"];
+    MESSAGE_DROPPED: Warn "dropped internal Raft message since sending buffer is full" ["remote-peer-id", "remote-peer-active"];
+    RECEIVED_MESSAGE_DROPPED: Warn "dropped internal Raft message since receiving buffer is full" ["local-member-id", "from"];
+    REJECTED_FROM_REMOVED: Warn "rejected Raft message from removed member" ["local-member-id", "removed-member-id"];
+    REJECTED_TO_MISMATCH: Warn "rejected Raft message to mismatch member" ["local-member-id", "from", "mismatch-member-id"];
+    PROBER_UNHEALTHY: Warn "prober detected unhealthy status" ["remote-peer-id", "error"];
+    PEER_REFUSED: Warn "refused a request of a peer" ["local-member-id", "path", "reason"];
+}
