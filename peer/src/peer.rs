@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::frame::Stream;
 use crate::outgoing::Outgoing;
 use crate::owner::Owner;
-use crate::queue::{Receiver, Rejected, Sender, Waiting, queue};
+use crate::queue::{Offered, Receiver, Sender, Waiting, queue};
 use crate::transport::Context;
 use crate::urls::{PeerUrl, Urls};
 use crate::{incoming, pipeline, prober};
@@ -195,26 +195,26 @@ impl Peer {
         let mut message = message;
         for way in ways {
             match self.offer(*way, message) {
-                Ok(()) => return,
-                Err(Rejected::Full) => return self.dropped(),
-                Err(Rejected::Closed(back)) => message = back,
+                Offered::Taken => return,
+                Offered::Full => return self.dropped(),
+                Offered::Closed(back) => message = back,
             }
         }
-        if self.pipeline.offer(message).is_err() {
+        if !matches!(self.pipeline.offer(message), Offered::Taken) {
             self.dropped();
         }
     }
 
-    fn offer(&self, stream: Stream, message: Message) -> Result<(), Rejected> {
+    fn offer(&self, stream: Stream, message: Message) -> Offered {
         let mut sender = self.streams[stream as usize].lock();
-        let result = match &*sender {
+        let offered = match &*sender {
             Some(sender) => sender.offer(message),
-            None => return Err(Rejected::Closed(message)),
+            None => return Offered::Closed(message),
         };
-        if matches!(result, Err(Rejected::Closed(_))) {
+        if matches!(offered, Offered::Closed(_)) {
             *sender = None;
         }
-        result
+        offered
     }
 
     fn dropped(&self) {

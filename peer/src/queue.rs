@@ -40,11 +40,13 @@ impl Drop for Place {
     }
 }
 
-/// Why a message was not taken.
+/// What became of a message that was offered.
 #[derive(Debug)]
-pub(crate) enum Rejected {
+pub(crate) enum Offered {
+    Taken,
+    /// It is dropped.
     Full,
-    /// Nobody reads this queue any more.
+    /// Nobody reads this queue any more: here it is again.
     Closed(Message),
 }
 
@@ -65,15 +67,16 @@ pub(crate) fn queue(capacity: usize, waiting: &Waiting) -> (Sender, Receiver) {
 
 impl Sender {
     /// Never waits.
-    pub(crate) fn offer(&self, message: Message) -> Result<(), Rejected> {
+    pub(crate) fn offer(&self, message: Message) -> Offered {
         if self.messages.is_closed() {
-            return Err(Rejected::Closed(message));
+            return Offered::Closed(message);
         }
-        let Some(place) = self.waiting.admit(bytes(&message)) else { return Err(Rejected::Full) };
-        self.messages.try_send((message, place)).map_err(|error| match error {
-            TrySendError::Full(_) => Rejected::Full,
-            TrySendError::Closed((message, _)) => Rejected::Closed(message),
-        })
+        let Some(place) = self.waiting.admit(bytes(&message)) else { return Offered::Full };
+        match self.messages.try_send((message, place)) {
+            Ok(()) => Offered::Taken,
+            Err(TrySendError::Full(_)) => Offered::Full,
+            Err(TrySendError::Closed((message, _))) => Offered::Closed(message),
+        }
     }
 }
 
@@ -118,16 +121,16 @@ mod tests {
         let waiting = Waiting::default();
         let (small, mut from_small) = queue(2, &waiting);
         let (other, mut from_other) = queue(100, &waiting);
-        small.offer(proposal(1)).unwrap();
-        small.offer(proposal(1)).unwrap();
-        assert!(matches!(small.offer(proposal(1)), Err(Rejected::Full)));
+        assert!(matches!(small.offer(proposal(1)), Offered::Taken));
+        assert!(matches!(small.offer(proposal(1)), Offered::Taken));
+        assert!(matches!(small.offer(proposal(1)), Offered::Full));
 
         let third = PEER_BYTES / 3;
-        other.offer(proposal(third)).unwrap();
-        other.offer(proposal(third)).unwrap();
-        assert!(matches!(other.offer(proposal(third)), Err(Rejected::Full)));
+        assert!(matches!(other.offer(proposal(third)), Offered::Taken));
+        assert!(matches!(other.offer(proposal(third)), Offered::Taken));
+        assert!(matches!(other.offer(proposal(third)), Offered::Full));
         from_other.next().await.unwrap();
-        other.offer(proposal(third)).unwrap();
+        assert!(matches!(other.offer(proposal(third)), Offered::Taken));
 
         // What was refused or taken counts no more.
         from_small.next().await.unwrap();
@@ -135,8 +138,8 @@ mod tests {
         assert!(from_other.holds_any());
         drop(from_other);
         assert_eq!(waiting.0.load(Ordering::Relaxed), 0);
-        assert!(matches!(other.offer(proposal(1)), Err(Rejected::Closed(_))));
-        small.offer(proposal(PEER_BYTES * 2)).expect("a message that is too large for any queue goes alone");
-        assert!(matches!(small.offer(proposal(1)), Err(Rejected::Full)));
+        assert!(matches!(other.offer(proposal(1)), Offered::Closed(_)));
+        assert!(matches!(small.offer(proposal(PEER_BYTES * 2)), Offered::Taken), "what fits into no queue goes alone");
+        assert!(matches!(small.offer(proposal(1)), Offered::Full));
     }
 }
