@@ -10,12 +10,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
-use crate::config::{Config, Feature};
+use crate::config::Config;
 use crate::grpc::{self, Services};
 use crate::handle::Handle;
 use crate::http::{FrontDoor, Role, Site};
 use crate::listen::Port;
-use crate::rpc::{Accepted, ByteCounters, Keepalive, Router, Service, Settings, serve_accepted};
+use crate::rpc::{Accepted, Budget, ByteCounters, Keepalive, Router, Service, Settings, serve_accepted};
 
 /// Calls that are open when the server stops may end within this time.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -34,6 +34,8 @@ pub struct NetThread {
     pub registry: Arc<Registry>,
     pub services: grpc::Settings,
     pub rpc: Settings,
+    /// What answers of all net threads share.
+    pub budget: Arc<Budget>,
     pub door: FrontDoor,
     pub stopped: watch::Receiver<bool>,
     pub logger: Logger,
@@ -65,7 +67,8 @@ impl NetThread {
 
     fn ports(&self) -> Ports {
         let mut router = Router::new(self.registry.clone());
-        let services = Services { handle: self.handle.clone(), settings: self.services.clone() };
+        let services =
+            Services { handle: self.handle.clone(), settings: self.services.clone(), budget: self.budget.clone() };
         grpc::register(&mut router, Rc::new(services));
         let site = Rc::new(Site {
             handle: self.handle.clone(),
@@ -77,7 +80,7 @@ impl NetThread {
             received: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_RECEIVED_BYTES_TOTAL, &[]),
             sent: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_SENT_BYTES_TOTAL, &[]),
         };
-        Ports { router: Rc::new(router), site, settings: self.rpc, counters }
+        Ports { router: Rc::new(router), site, settings: self.rpc, counters, budget: self.budget.clone() }
     }
 }
 
@@ -87,6 +90,7 @@ struct Ports {
     site: Rc<Site>,
     settings: Settings,
     counters: ByteCounters,
+    budget: Arc<Budget>,
 }
 
 impl Ports {
@@ -99,7 +103,7 @@ impl Ports {
             Port::Peer => (None, Some(Role::Peer)),
         };
         let pages = role.map(|role| self.site.pages(role));
-        Rc::new(Service::new(router, pages, self.settings, self.counters.clone()))
+        Rc::new(Service::new(router, pages, self.settings, self.counters.clone(), self.budget.clone()))
     }
 }
 
@@ -108,8 +112,6 @@ pub fn services_settings(config: &Config) -> grpc::Settings {
         max_txn_ops: config.limits.max_txn_ops as usize,
         max_request_bytes: config.limits.max_request_bytes as usize,
         quota_bytes: config.limits.quota_backend_bytes,
-        renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
-        pauses_on_defragment: config.features.enabled(Feature::StopGrpcServiceOnDefrag),
         watch_progress_interval: config.limits.watch_progress_notify_interval,
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::Registry;
-use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
+use ferrite_storage::vfs::{Disk, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -30,8 +30,7 @@ use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, Clock, Fatal};
 use crate::net::{NetThread, rpc_settings, services_settings};
 use crate::post::Post;
-use crate::rpc::{Accepted, Acceptor, lane};
-use crate::version;
+use crate::rpc::{Accepted, Acceptor, Budget, lane};
 
 /// A data directory that another process holds is waited for so long: restarts overlap.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -54,12 +53,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
-    let parsed = config::parse(&arguments, environment, &early);
-    if matches!(parsed, Ok(Command::Serve(_)) | Err(ConfigError::Invalid(_) | ConfigError::Said)) {
-        let arguments: Vec<String> = std::env::args().collect();
-        log!(early, lines::RUNNING, Value::List(&arguments));
-    }
-    match parsed {
+    match config::parse(&arguments, environment, &early) {
         Ok(Command::Help) => {
             println!("{}", config::listing());
             ExitCode::SUCCESS
@@ -68,7 +62,11 @@ pub fn main() -> ExitCode {
             print!("{}", config::version());
             ExitCode::SUCCESS
         }
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(config)) => {
+            let arguments: Vec<String> = std::env::args().collect();
+            log!(early, lines::RUNNING, Value::List(&arguments));
+            serve(&config)
+        }
         Err(error) => refuse(&early, error),
     }
 }
@@ -84,10 +82,6 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
             ExitCode::FAILURE
         }
         ConfigError::Said => ExitCode::FAILURE,
-        ConfigError::Printed(text) => {
-            eprintln!("{text}");
-            ExitCode::FAILURE
-        }
         ConfigError::Level(level) => {
             eprintln!("panic: unrecognized level: {level:?}");
             ExitCode::from(2)
@@ -95,7 +89,7 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config) -> ExitCode {
+fn serve(config: &Config) -> ExitCode {
     let level = config.log_level().unwrap_or(ferrite_observe::log::Level::Info);
     let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
     let logger = match Logger::open(level, format, &config.log.outputs) {
@@ -105,12 +99,11 @@ fn serve(mut config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    config.complete(&config::default_host(), &logger);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&logger, &error),
     };
-    match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
+    match LocalSet::new().block_on(&runtime, run(config, &logger)) {
         Ok(signal) => init::end_by(signal),
         Err(error) => fail(&logger, &*error),
     }
@@ -133,17 +126,8 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
     log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
     let listeners = bind_all(&config.urls).await?;
-    banner::starting(config, logger);
-    let mut config = config.clone();
-    config.adjust(logger);
-    let config = &config;
-    let Assembled { owners, door, warnings } = open(config, logger).await?;
-    let cluster_version =
-        door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
-    let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
-    log!(logger, lines::KEYS_RESTORED, door.state.keyspace.revision());
-    let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
-    log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, cluster_version);
+    let Assembled { owners, door, is_restart, warnings } = open(config, logger).await?;
+    banner::starting(config, is_restart, logger);
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
     }
@@ -152,6 +136,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     let threads = start_owners(owners, &door, &posts, logger)?;
     let registry = Arc::new(Registry::new());
     let (stop, stopped) = watch::channel(false);
+    let budget = Arc::<Budget>::default();
     let mut net = Vec::new();
     let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::ALL.map(|port| (port, Vec::new())).into();
     for post in &posts {
@@ -164,6 +149,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
             registry: registry.clone(),
             services: services_settings(config),
             rpc: rpc_settings(config),
+            budget: budget.clone(),
             door: FrontDoor { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() },
             stopped: stopped.clone(),
             logger: logger.clone(),
@@ -246,15 +232,11 @@ fn texts(urls: &[Url]) -> Vec<String> {
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
-async fn open(config: &Config, logger: &Logger) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
-    if config.member.unsafe_no_fsync {
-        log!(logger, lines::NO_FSYNC);
-    }
-    let vfs = OptionalSync::new(Disk, !config.member.unsafe_no_fsync);
+async fn open(config: &Config, logger: &Logger) -> Result<Assembled<Disk>, AnyError> {
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&vfs, config, logger, Clock::start()) {
+        match assemble(&Disk, config, logger, Clock::start()) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));

@@ -2,6 +2,7 @@
 
 use ferrite_storage as storage;
 
+use crate::answer::ReadFailure;
 use crate::lease::LeaseError;
 
 /// Why a command of the log changes nothing.
@@ -45,9 +46,20 @@ pub enum ReadError {
     Compacted { asked: i64, oldest: i64 },
     #[error("revision {asked} is in the future; the newest is {newest}")]
     Future { asked: i64, newest: i64 },
+    #[error("there is no room for an answer of about {bytes} bytes")]
+    NoRoom { bytes: u64 },
     /// Our disk is wrong: the member stops.
     #[error(transparent)]
     Storage(#[from] storage::ReadError),
+}
+
+impl From<ReadFailure> for ReadError {
+    fn from(failure: ReadFailure) -> ReadError {
+        match failure {
+            ReadFailure::NoRoom { bytes } => ReadError::NoRoom { bytes },
+            ReadFailure::Storage(error) => ReadError::Storage(error),
+        }
+    }
 }
 
 impl From<RevisionError> for ReadError {

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use ferrite_proto::etcdserverpb::ResponseHeader;
-use ferrite_state::answer::{DeleteAnswer, PutAnswer, RangeAnswer, TxnAnswer};
+use ferrite_state::answer::{DeleteAnswer, MAX_ANSWER_BYTES, PutAnswer, RangeAnswer, TxnAnswer};
 
 use crate::rpc::Body;
 
@@ -36,6 +36,9 @@ pub fn txn(answer: &TxnAnswer, header: &ResponseHeader) -> Body {
 }
 
 fn encoded(length: usize, write: impl FnOnce(&mut BytesMut)) -> Body {
+    if length as u64 > MAX_ANSWER_BYTES {
+        return Body::too_long(length);
+    }
     let mut out = BytesMut::with_capacity(length);
     write(&mut out);
     let mut body = Body::with_capacity(0);

@@ -113,6 +113,8 @@ impl From<ReadError> for Status {
         let (code, text) = match error {
             ReadError::Compacted { .. } => COMPACTED,
             ReadError::Future { .. } => FUTURE,
+            // Who reads with a bounded room waits for more; this is what is left to say when there is none.
+            ReadError::NoRoom { .. } => return CallError::TooManyRequests.into(),
             ReadError::Storage(error) => return Status::new(Code::DataLoss, error.to_string()),
         };
         Status::new(code, text)

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::answer::RangeAnswer;
 use ferrite_state::command::{Caller as Proposer, LevelId, Op, Txn, put_cost};
-use ferrite_state::mvcc::{KeyRange, Keyspace, RangeStream, StreamChunk};
-use ferrite_state::{ReadError, Response, Shared};
+use ferrite_state::mvcc::{KeyRange, RangeStream};
+use ferrite_state::{Response, Shared};
 
 use super::error::RequestError;
 use super::{Services, answer, check};
 use crate::handle::Handle;
-use crate::rpc::{Body, Caller, Code, Raw, Replies, Router, Status};
+use crate::rpc::{Body, Caller, Code, Raw, Replies, Router, Share, Status};
 
 /// Fields of `InternalRaftRequest`.
 const PUT: u32 = 4;
@@ -49,17 +49,18 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
         services.handle.confirm_read().await?;
     }
     let handle = &services.handle;
-    if is_short(handle, &request) {
+    if request.range_end.is_empty() {
         let found = handle.state().keyspace.range(&request)?;
         return Ok(answer::range(&found, Some(&handle.header(found.revision))));
     }
-    // The answer is put together where its values have just been read: they are in that core's caches.
     let header = handle.header_without_revision();
-    let read = move |state: &Shared| {
-        let found = state.keyspace.range(&request)?;
-        Ok::<_, ReadError>(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
-    };
-    Ok(handle.read(read).await??)
+    let is_short = is_short(handle, &request);
+    services
+        .read_with_room(is_short, move |state, share| {
+            let found = state.keyspace.range_within(&request, share)?;
+            Ok(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
+        })
+        .await
 }
 
 /// Whether a range takes no longer than others of this thread may be made to wait.
@@ -99,9 +100,13 @@ async fn range_stream(
     let mut keys = if request.limit < 0 { u64::MAX } else { FIRST_PART_KEYS };
     loop {
         // Pinned for this part only: a client that stalls must not keep what has been compacted.
-        let (next, part) = handle.read(move |state| stream_step(&state.keyspace, stream, revision, keys)).await?;
+        let read = move |state: &Shared, share: &mut Share| {
+            let mut next = stream.clone();
+            let part = next.next(&state.keyspace.view(revision)?, keys, share)?;
+            Ok((next, part))
+        };
+        let ((next, part), share) = services.read_sharing(services.budget.share(), read).await?;
         stream = next;
-        let part = part?;
         let end = part.end;
         let found = RangeAnswer {
             revision: header.revision,
@@ -109,7 +114,7 @@ async fn range_stream(
             more: end.is_some_and(|end| end.more),
             count: end.map_or(0, |end| end.count as i64),
         };
-        let body = stream_part(&found, end.is_some().then_some(header));
+        let body = stream_part(&found, end.is_some().then_some(header)).held_by(share);
         let bytes = body.len();
         replies.send_or_give_up(body).await?;
         if end.is_some() {
@@ -122,18 +127,6 @@ async fn range_stream(
             keys = (keys / 2).max(1);
         }
     }
-}
-
-/// The next part of a stream, read at its revision.
-fn stream_step(
-    keyspace: &Keyspace,
-    mut stream: RangeStream,
-    revision: i64,
-    keys: u64,
-) -> (RangeStream, Result<StreamChunk, ReadError>) {
-    let part = keyspace.view(revision).map_err(ReadError::from);
-    let part = part.and_then(|view| stream.next(&view, keys).map_err(ReadError::from));
-    (stream, part)
 }
 
 /// `RangeStreamResponse`: a `RangeResponse` in field 1.
@@ -175,15 +168,18 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         if !shape.serializable {
             handle.confirm_read().await?;
         }
-        let found = match is_short_txn(handle, &txn) {
-            true => handle.state().keyspace.txn_read(&txn)?,
-            false => handle.read(move |state| state.keyspace.txn_read(&txn)).await??,
+        let header = handle.header_without_revision();
+        let is_short = is_short_txn(handle, &txn);
+        let read = move |state: &Shared, share: &mut Share| {
+            let found = state.keyspace.txn_read(&txn, share)?;
+            Ok(answer::txn(&found, &pb::ResponseHeader { revision: found.revision, ..header }))
         };
-        return Ok(answer::txn(&found, &handle.header(found.revision)));
+        return services.read_with_room(is_short, read).await;
     }
     drop(txn);
     match handle.propose_parsed(&Proposer::default(), TXN, &request).await? {
         Response::Txn(applied) => Ok(answer::txn(&applied, &handle.header(applied.revision))),
+        Response::TooLarge { .. } => Ok(Body::too_long(0)),
         other => Err(unexpected(TXN, &other)),
     }
 }

@@ -13,13 +13,15 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+mod roomy_read;
 mod watch;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handle::Handle;
-use crate::rpc::{Caller, Router, Status};
+use crate::rpc::{Budget, Caller, Router, Status};
 
 pub use error::RequestError;
 
@@ -32,10 +34,6 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Bytes that the store may take (`--quota-backend-bytes`): 0 is etcd's default, less than 0 no limit.
     pub quota_bytes: i64,
-    /// A lease is renewed at once, even if what has been committed is not applied (the feature `FastLeaseKeepAlive`).
-    pub renews_at_once: bool,
-    /// Health says that nothing is served while a defragmentation runs (the feature `StopGRPCServiceOnDefrag`).
-    pub pauses_on_defragment: bool,
     /// How often watchers that want it are told of progress (`--watch-progress-notify-interval`): zero is etcd's default.
     pub watch_progress_interval: Duration,
 }
@@ -45,6 +43,8 @@ pub struct Settings {
 pub struct Services {
     pub handle: Handle,
     pub settings: Settings,
+    /// Memory for answers.
+    pub budget: Arc<Budget>,
 }
 
 /// Puts every method of the API into the router of a net thread.

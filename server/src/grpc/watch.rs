@@ -233,7 +233,7 @@ impl Out {
             if let Some(pieces) = self.fragments.pop_front() {
                 let mut body = Body::with_capacity(pieces.iter().map(Bytes::len).sum());
                 pieces.iter().for_each(|piece| body.put_bytes(piece));
-                self.sending = Some(self.replies.begin(body));
+                self.sending = Some(self.replies.begin(body)?);
             }
         }
     }

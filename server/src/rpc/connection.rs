@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::budget::Budget;
 use super::caller::{Caller, Metadata, admit};
 use super::outlet::{CONTENT_TYPE, GRPC_ENCODING, Outlet, STALL};
 use super::request::{Limits, Messages, Partial};
@@ -94,6 +96,7 @@ pub struct Service {
     pub pages: Option<Pages>,
     pub settings: Settings,
     pub counters: ByteCounters,
+    budget: Arc<Budget>,
     partial: Rc<Partial>,
 }
 
@@ -144,8 +147,15 @@ impl From<io::Error> for ConnectionError {
 }
 
 impl Service {
-    pub fn new(router: Option<Rc<Router>>, pages: Option<Pages>, settings: Settings, counters: ByteCounters) -> Self {
-        Self { router, pages, settings, counters, partial: Rc::default() }
+    /// All services of a server share one budget.
+    pub fn new(
+        router: Option<Rc<Router>>,
+        pages: Option<Pages>,
+        settings: Settings,
+        counters: ByteCounters,
+        budget: Arc<Budget>,
+    ) -> Self {
+        Self { router, pages, settings, counters, budget, partial: Rc::default() }
     }
 
     /// Serves a connection to its end. When `stop` becomes true no new calls are taken and it ends with the last one.
@@ -194,7 +204,7 @@ impl Service {
             return Err(ConnectionError::Protocol);
         }
         let keepalive = self.settings.keepalive;
-        let traffic = Rc::new(Traffic::new(keepalive.min_interval));
+        let traffic = Rc::new(Traffic::new(keepalive.min_interval, self.budget.clone()));
         let link = Link::new(socket, traffic.clone(), self.counters.clone());
         let mut builder = h2::server::Builder::new();
         builder
@@ -316,6 +326,11 @@ impl Service {
         tokio::task::spawn_local(async move {
             let (head, mut body) = pages(request).await.into_parts();
             let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), body.is_empty()) else { return };
+            // Pages are long, and whoever asks for many and takes none gets no more of them.
+            let Some(_share) = traffic.budget.charge(body.len() as u64) else {
+                stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+                return;
+            };
             let mut waiting = Waiting::default();
             while !body.is_empty() {
                 let room = poll_fn(|cx| {

@@ -11,6 +11,7 @@
 //! that reads slowly or not at all is owed a bounded number of bytes; a client that goes away takes its calls with it;
 //! nothing a client sends makes this panic. The h2 crate is the first carrier and does not show through.
 
+mod budget;
 mod caller;
 mod connection;
 mod listener;
@@ -25,12 +26,13 @@ mod tests;
 mod traffic;
 mod transport;
 
+pub use budget::{Budget, Share};
 pub use caller::{Caller, Metadata};
 pub use connection::{ConnectionError, Keepalive, Pages, Service, Settings};
 pub use listener::{Accepted, Acceptor, Socket, lane, serve_accepted};
 pub use meter::Shape;
 pub use outlet::Gone;
-pub use reply::{Body, IntoReply, Reply};
+pub use reply::{Body, IntoReply, Reply, too_long};
 pub use request::{Raw, Request};
 pub use router::{Replies, Requests, Router, Sending};
 pub use status::{Code, Status};

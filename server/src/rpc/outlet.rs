@@ -1,8 +1,9 @@
 //! The way out of one call: headers, messages as flow control lets them, trailers.
 //!
 //! Bytes are handed to h2 only when the client has room for them and the socket takes them, so that what waits for a
-//! slow client waits here, in the call, where it can be counted and given up.
+//! slow client waits here, in the call, where it is counted, and given up when too much waits.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,13 +12,18 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use tokio::time::{Instant, timeout};
 
+use super::budget::Share;
 use super::reply::Reply;
 use super::status::{Status, write_end};
 use super::traffic::{Traffic, Waiting};
 
 /// A client that takes nothing of its answer for this long does not get the rest.
 pub(super) const STALL: Duration = Duration::from_secs(10);
+
+/// An answer that is longer is not compressed: that would keep the other calls of its thread waiting.
+const GZIP_BYTES: usize = 1 << 20;
 
 /// The client has gone away, or has taken nothing for too long: there is nobody to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub(super) struct Outlet {
     gzip: bool,
     traffic: Rc<Traffic>,
     waiting: Waiting,
+    /// The budget had no room for what the client did not take.
+    overdrawn: bool,
 }
 
 enum Stage {
@@ -43,17 +51,37 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 
 impl Outlet {
     pub fn new(respond: SendResponse<Bytes>, gzip: bool, traffic: Rc<Traffic>) -> Self {
-        Self { stage: Stage::Fresh(respond), gzip, traffic, waiting: Waiting::default() }
+        Self { stage: Stage::Fresh(respond), gzip, traffic, waiting: Waiting::default(), overdrawn: false }
+    }
+
+    pub fn traffic(&self) -> Rc<Traffic> {
+        self.traffic.clone()
     }
 
     /// Readies a message for [`Outlet::poll_send`].
     pub fn prepare(&self, reply: Reply) -> Outgoing {
-        let reply = if self.gzip { reply.compressed() } else { reply };
-        Outgoing { reply, piece: Bytes::new(), moved: false }
+        let mut reply = if self.gzip && reply.bytes() <= GZIP_BYTES { reply.compressed() } else { reply };
+        let bytes = reply.bytes() as u64;
+        let share = reply.share.take();
+        let is_charged = share.as_ref().is_some_and(|share| share.covers(bytes));
+        Outgoing { reply, piece: Bytes::new(), moved: false, bytes, share, is_charged }
     }
 
-    /// Hands over a message, piece by piece.
+    /// Hands over a message, piece by piece. What the client does not take at once is charged to the budget.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Result<(), Gone>> {
+        let sent = self.poll_pieces(cx, out);
+        if sent.is_pending() && !out.is_charged {
+            out.is_charged = true;
+            out.share = self.traffic.budget.charge(out.bytes);
+            self.overdrawn = out.share.is_none();
+            if self.overdrawn {
+                return Poll::Ready(Err(Gone));
+            }
+        }
+        sent
+    }
+
+    fn poll_pieces(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Result<(), Gone>> {
         loop {
             if out.piece.is_empty() {
                 match out.reply.pop() {
@@ -113,9 +141,10 @@ impl Outlet {
 
     /// Ends the call without an answer.
     pub fn reset(&mut self) {
+        let reason = if self.overdrawn { Reason::ENHANCE_YOUR_CALM } else { Reason::CANCEL };
         match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Fresh(mut respond) => respond.send_reset(Reason::CANCEL),
-            Stage::Open(mut stream) => stream.send_reset(Reason::CANCEL),
+            Stage::Fresh(mut respond) => respond.send_reset(reason),
+            Stage::Open(mut stream) => stream.send_reset(reason),
             Stage::Ended => {}
         }
     }
@@ -135,6 +164,10 @@ pub(super) struct Outgoing {
     reply: Reply,
     piece: Bytes,
     moved: bool,
+    /// Of the whole message.
+    bytes: u64,
+    share: Option<Share>,
+    is_charged: bool,
 }
 
 impl Outgoing {
@@ -150,20 +183,25 @@ fn response(headers: HeaderMap) -> Response<()> {
     response
 }
 
-/// Sends a message to a client that is expected to take it.
-pub(super) async fn send_or_give_up(outlet: &mut Outlet, reply: Reply) -> Result<(), Gone> {
-    let mut out = outlet.prepare(reply);
+/// Sends a message to a client that is expected to take it: some of it every ten seconds, and the whole at a decent pace
+/// while others wait for the room.
+pub(super) async fn send_or_give_up(
+    traffic: &Traffic,
+    out: &mut Outgoing,
+    mut poll_send: impl FnMut(&mut Context<'_>, &mut Outgoing) -> Poll<Result<(), Gone>>,
+) -> Result<(), Gone> {
     // Nearly always there is room at once, and no timer is needed.
-    if let Poll::Ready(sent) = std::future::poll_fn(|cx| Poll::Ready(outlet.poll_send(cx, &mut out))).await {
+    if let Poll::Ready(sent) = poll_fn(|cx| Poll::Ready(poll_send(cx, out))).await {
         return sent;
     }
+    let since = Instant::now();
     loop {
         out.moved();
-        let sending = std::future::poll_fn(|cx| outlet.poll_send(cx, &mut out));
-        match tokio::time::timeout(STALL, sending).await {
-            Ok(sent) => return sent,
-            Err(_) if out.moved() => {}
-            Err(_) => return Err(Gone),
+        if let Ok(sent) = timeout(STALL, poll_fn(|cx| poll_send(cx, out))).await {
+            return sent;
+        }
+        if !out.moved() || traffic.budget.is_held_too_long(out.bytes, since.elapsed()) {
+            return Err(Gone);
         }
     }
 }

@@ -8,8 +8,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
+use super::budget::Share;
+use super::status::{Code, Status};
+
 /// Flag, and length of what follows as a big-endian u32.
 pub(super) const PREFIX_BYTES: usize = 5;
+
+/// No message is longer: grpc-go's own limit, which etcd sets.
+const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 
 /// Pieces of a [`Body`] are filled up to this size before the next is begun: two HTTP/2 frames of the usual size.
 const PIECE_BYTES: usize = 32 << 10;
@@ -23,37 +29,40 @@ pub struct Reply {
     pub(super) pieces: VecDeque<Bytes>,
     first: Bytes,
     bytes: usize,
+    /// What it holds of the budget.
+    pub(super) share: Option<Share>,
 }
 
 /// What a handler may answer with.
 pub trait IntoReply {
-    fn into_reply(self) -> Reply;
+    fn into_reply(self) -> Result<Reply, Status>;
 }
 
 impl<M: Message> IntoReply for M {
-    fn into_reply(self) -> Reply {
+    fn into_reply(self) -> Result<Reply, Status> {
         Reply::message(&self)
     }
 }
 
 impl IntoReply for Reply {
-    fn into_reply(self) -> Reply {
-        self
+    fn into_reply(self) -> Result<Reply, Status> {
+        Ok(self)
     }
 }
 
 impl Reply {
     /// Encodes a message into one piece.
-    pub fn message(message: &impl Message) -> Self {
+    pub fn message(message: &impl Message) -> Result<Self, Status> {
         let length = message.encoded_len();
+        check_length(length)?;
         let mut piece = BytesMut::with_capacity(PREFIX_BYTES + length);
         put_prefix(&mut piece, false, length);
         message.encode_raw(&mut piece);
-        Self::one(piece.freeze())
+        Ok(Self::one(piece.freeze()))
     }
 
     fn one(piece: Bytes) -> Self {
-        Self { bytes: piece.len(), first: piece, pieces: VecDeque::new() }
+        Self { bytes: piece.len(), first: piece, pieces: VecDeque::new(), share: None }
     }
 
     /// Length on the wire, prefix included.
@@ -84,13 +93,24 @@ impl Reply {
         let mut piece = BytesMut::with_capacity(PREFIX_BYTES + compressed.len());
         put_prefix(&mut piece, true, compressed.len());
         piece.extend_from_slice(&compressed);
-        Self::one(piece.freeze())
+        Self { share: self.share, ..Self::one(piece.freeze()) }
     }
+}
+
+/// What a handler answers with must be short enough for a message.
+fn check_length(length: usize) -> Result<(), Status> {
+    if length <= MAX_MESSAGE_BYTES { Ok(()) } else { Err(too_long(length)) }
+}
+
+/// What is said instead of an answer that is too long for a message.
+pub fn too_long(length: usize) -> Status {
+    let text = format!("grpc: trying to send message larger than max ({length} vs. {MAX_MESSAGE_BYTES})");
+    Status::new(Code::ResourceExhausted, text)
 }
 
 fn put_prefix(out: &mut BytesMut, compressed: bool, length: usize) {
     out.put_u8(u8::from(compressed));
-    out.put_u32(u32::try_from(length).expect("a message is shorter than 4 GiB"));
+    out.put_u32(u32::try_from(length).expect("its length was checked"));
 }
 
 /// A message that is put together from encoded parts whose total length is not known before.
@@ -99,12 +119,25 @@ pub struct Body {
     full: VecDeque<Bytes>,
     tail: BytesMut,
     bytes: usize,
+    share: Option<Share>,
 }
 
 impl Body {
     /// `bytes` is a hint of how long it will become.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { full: VecDeque::new(), tail: BytesMut::with_capacity(bytes.min(PIECE_BYTES)), bytes: 0 }
+        Self { full: VecDeque::new(), tail: BytesMut::with_capacity(bytes.min(PIECE_BYTES)), ..Self::default() }
+    }
+
+    /// A body that is known to be too long before it is put together: there is none, only what is said of it.
+    pub fn too_long(bytes: usize) -> Self {
+        Self { bytes: bytes.max(MAX_MESSAGE_BYTES + 1), ..Self::default() }
+    }
+
+    /// Its bytes are held at the expense of this share.
+    pub fn held_by(mut self, mut share: Share) -> Self {
+        share.settle((PREFIX_BYTES + self.bytes) as u64);
+        self.share = Some(share);
+        self
     }
 
     pub fn len(&self) -> usize {
@@ -162,7 +195,7 @@ impl Body {
     /// The message of which this one is a field.
     pub fn nested(mut self, tag: u32) -> Self {
         self.end_piece();
-        let mut outer = Body::default();
+        let mut outer = Body { share: self.share, ..Body::default() };
         outer.put_key(tag, self.bytes);
         outer.end_piece();
         outer.bytes += self.bytes;
@@ -200,16 +233,17 @@ impl Body {
 }
 
 impl IntoReply for Body {
-    fn into_reply(mut self) -> Reply {
+    fn into_reply(mut self) -> Result<Reply, Status> {
         self.end_piece();
         let length = self.bytes;
+        check_length(length)?;
         let mut prefix = BytesMut::with_capacity(PREFIX_BYTES + if self.full.len() == 1 { length } else { 0 });
         put_prefix(&mut prefix, false, length);
         if self.full.len() == 1 && length < SHARED_BYTES {
             prefix.extend_from_slice(&self.full[0]);
-            return Reply::one(prefix.freeze());
+            return Ok(Reply::one(prefix.freeze()));
         }
-        Reply { bytes: PREFIX_BYTES + length, first: prefix.freeze(), pieces: self.full }
+        Ok(Reply { bytes: PREFIX_BYTES + length, first: prefix.freeze(), pieces: self.full, share: self.share })
     }
 }
 
@@ -217,9 +251,12 @@ impl IntoReply for Body {
 mod tests {
     use ferrite_proto::etcdserverpb::{RangeResponse, ResponseHeader};
     use ferrite_proto::mvccpb::KeyValue;
+    use ferrite_state::answer::Room;
     use flate2::read::GzDecoder;
     use std::io::Read;
+    use std::sync::Arc;
 
+    use super::super::budget::Budget;
     use super::*;
 
     fn joined(mut reply: Reply) -> Vec<u8> {
@@ -230,6 +267,30 @@ mod tests {
         }
         assert_eq!(all.len(), bytes);
         all
+    }
+
+    #[test]
+    fn a_share_covers_the_message_with_its_prefix() {
+        let budget = Arc::new(Budget::default());
+        let mut share = budget.share();
+        assert!(share.take(1 << 20));
+        let mut body = Body::default();
+        body.put_slice(&vec![0; 1_000_000]);
+        let reply = body.nested(1).held_by(share).into_reply().unwrap();
+        let share = reply.share.as_ref().unwrap();
+        assert_eq!(share.granted(), reply.bytes() as u64);
+        assert!(share.covers(reply.bytes() as u64));
+    }
+
+    #[test]
+    fn what_is_too_long_is_said_to_be() {
+        let text = |length| check_length(length).map_err(|status| status.message.to_string());
+        assert_eq!(text(2_147_483_647), Ok(()));
+        let refused = Err("grpc: trying to send message larger than max (2147483648 vs. 2147483647)".to_string());
+        assert_eq!(text(2_147_483_648), refused);
+        for body in [Body::too_long(0), Body::too_long(0).nested(1)] {
+            assert_eq!(body.into_reply().unwrap_err().code, Code::ResourceExhausted);
+        }
     }
 
     #[test]
@@ -245,10 +306,10 @@ mod tests {
                 message.kvs.push(pair);
             }
             assert_eq!(body.len(), message.encoded_len());
-            let whole = joined(Reply::message(&message));
-            assert_eq!(joined(body.into_reply()), whole, "{lengths:?}");
+            let whole = joined(Reply::message(&message).unwrap());
+            assert_eq!(joined(body.into_reply().unwrap()), whole, "{lengths:?}");
 
-            let compressed = joined(message.into_reply().compressed());
+            let compressed = joined(message.into_reply().unwrap().compressed());
             assert_eq!(compressed[0], 1);
             assert_eq!(compressed[1..5], (compressed.len() as u32 - 5).to_be_bytes());
             let mut plain = Vec::new();

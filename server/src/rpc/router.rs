@@ -176,10 +176,17 @@ where
                 until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
             };
             let answer = match answer {
-                Ok(Ok(reply)) => send_or_give_up(&mut outlet, reply.into_reply()).await.map(|()| {
-                    meter.sent.increment();
-                    Ok(())
-                }),
+                Ok(Ok(reply)) => match reply.into_reply() {
+                    Ok(reply) => {
+                        let (traffic, mut out) = (outlet.traffic(), outlet.prepare(reply));
+                        let sent = send_or_give_up(&traffic, &mut out, |cx, out| outlet.poll_send(cx, out)).await;
+                        sent.map(|()| {
+                            meter.sent.increment();
+                            Ok(())
+                        })
+                    }
+                    Err(status) => Ok(Err(status)),
+                },
                 Ok(Err(status)) => Ok(Err(status)),
                 Err(gone) => Err(gone),
             };
@@ -284,32 +291,30 @@ impl Replies {
     }
 
     /// Sends a message to a client that may take its time.
-    pub async fn send(&mut self, reply: impl IntoReply) -> Result<(), Gone> {
-        let mut sending = self.begin(reply);
-        poll_fn(|cx| self.poll_send(cx, &mut sending)).await
+    pub async fn send(&mut self, reply: impl IntoReply) -> Result<(), Status> {
+        let mut sending = self.begin(reply)?;
+        Ok(poll_fn(|cx| self.poll_send(cx, &mut sending)).await?)
     }
 
     /// Sends a message to a client that must take some of it every ten seconds.
-    pub async fn send_or_give_up(&mut self, reply: impl IntoReply) -> Result<(), Gone> {
-        let mut sending = self.begin(reply);
-        loop {
-            let sent = poll_fn(|cx| self.poll_send(cx, &mut sending));
-            match tokio::time::timeout(super::outlet::STALL, sent).await {
-                Ok(sent) => return sent,
-                Err(_) if sending.0.moved() => {}
-                Err(_) => return Err(Gone),
-            }
-        }
+    pub async fn send_or_give_up(&mut self, reply: impl IntoReply) -> Result<(), Status> {
+        let mut sending = self.begin(reply)?;
+        let traffic = self.outlet.borrow().traffic();
+        Ok(send_or_give_up(&traffic, &mut sending.0, |cx, out| self.poll_outgoing(cx, out)).await?)
     }
 
     /// Readies a message for [`Replies::poll_send`], for a handler that waits for several things at once.
-    pub fn begin(&self, reply: impl IntoReply) -> Sending {
-        Sending(self.outlet.borrow().prepare(reply.into_reply()))
+    pub fn begin(&self, reply: impl IntoReply) -> Result<Sending, Status> {
+        Ok(Sending(self.outlet.borrow().prepare(reply.into_reply()?)))
     }
 
     /// Goes on sending a message that was begun. It must be sent to its end before the next is begun.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<(), Gone>> {
-        let sent = self.outlet.borrow_mut().poll_send(cx, &mut sending.0);
+        self.poll_outgoing(cx, &mut sending.0)
+    }
+
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Result<(), Gone>> {
+        let sent = self.outlet.borrow_mut().poll_send(cx, out);
         if let Poll::Ready(Ok(())) = sent {
             self.meter.sent.increment();
         }

@@ -49,6 +49,10 @@ impl Drop for Waits {
 /// A server whose Put echoes the key as the revision's digits, whose Range answers with `limit` pairs of 1000 bytes,
 /// whose Watch echoes, and whose Lock never answers.
 fn server(settings: Settings) -> Server {
+    server_with(settings, Arc::default())
+}
+
+fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     let registry = Arc::new(Registry::new());
     let mut router = Router::new(registry.clone());
     let waiting = Rc::new(Cell::new(0));
@@ -85,7 +89,8 @@ fn server(settings: Settings) -> Server {
         Box::pin(async move { Response::new(Bytes::from(format!("{} {}", request.method(), request.uri().path()))) })
     });
     let counters = ByteCounters { received: Counter::default(), sent: Counter::default() };
-    let service = Rc::new(Service::new(Some(Rc::new(router)), Some(pages), settings, counters));
+    let service = Service::new(Some(Rc::new(router)), Some(pages), settings, counters, budget);
+    let service = Rc::new(service);
     Server { registry, stop: watch::Sender::new(false), service, waiting }
 }
 
@@ -352,6 +357,61 @@ fn an_answer_that_nobody_takes_is_dropped() {
         };
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
         assert_eq!(server.handled("Range", "Canceled"), 1);
+    });
+}
+
+#[test]
+fn answers_that_nobody_takes_are_bounded_together() {
+    run(async {
+        let budget = Arc::new(Budget::new(4 << 20, 64 << 10));
+        let server = server_with(Settings::default(), budget.clone());
+        // Two connections whose windows are never opened again; each answer is about 1 MB.
+        let (first, second) = (server.connect().await, server.connect().await);
+        let request = framed(&RangeRequest { limit: 1000, ..Default::default() }.encode_to_vec());
+        let mut answers = Vec::new();
+        for client in [&first, &second, &first, &second, &first, &second] {
+            let mut send = client.send.clone().ready().await.unwrap();
+            let (response, mut stream) = send.send_request(Client::request(RANGE, &[]), false).unwrap();
+            stream.send_data(request.clone().into(), true).unwrap();
+            answers.push(response);
+        }
+        settle().await;
+        assert_eq!(server.handled("Range", "Canceled"), 2, "there is room for four");
+        let mut calm = 0;
+        for answer in answers {
+            // Some were given up before anything of them had gone out.
+            let error = match answer.await {
+                Err(error) => error,
+                Ok(response) => {
+                    let mut body = response.into_body();
+                    loop {
+                        match body.data().await.expect("the answer is incomplete") {
+                            Ok(_) => {}
+                            Err(error) => break error,
+                        }
+                    }
+                }
+            };
+            calm += u32::from(error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM));
+        }
+        assert_eq!(calm, 2);
+        // The others were given up when they had not been taken for ten seconds; all room is there again.
+        settle().await;
+        assert_eq!(server.handled("Range", "Canceled"), 6);
+        assert!(budget.wait_for(4 << 20).await.is_whole());
+    });
+}
+
+#[test]
+fn long_answers_are_not_compressed() {
+    run(async {
+        let server = server(Settings::default());
+        let mut client = server.connect().await;
+        for (limit, is_compressed) in [(10, 1), (1100, 0)] {
+            let request = framed(&RangeRequest { limit, ..Default::default() }.encode_to_vec());
+            let answer = client.call(RANGE, &[("grpc-encoding", "gzip")], &[&request]).await;
+            assert_eq!((&*answer.code, answer.body[0]), ("0", is_compressed), "{limit}");
+        }
     });
 }
 

@@ -1,10 +1,13 @@
 //! What happens on one connection, as its calls and its driver see it. Shared within the connection's thread.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::budget::Budget;
 
 /// Pings that come too early, this many are forgiven.
 const MAX_PING_STRIKES: u32 = 2;
@@ -25,6 +28,8 @@ pub(super) struct Traffic {
     waiting: RefCell<Vec<Waker>>,
     unblocked: Cell<u64>,
     pings: Pings,
+    /// What answers that wait are charged to.
+    pub budget: Arc<Budget>,
 }
 
 /// Remembers that a call waits, so that polling it again does not add it again.
@@ -43,7 +48,7 @@ struct Pings {
 }
 
 impl Traffic {
-    pub fn new(min_ping_interval: Duration) -> Self {
+    pub fn new(min_ping_interval: Duration, budget: Arc<Budget>) -> Self {
         Self {
             calls: Cell::new(0),
             last_read: Cell::new(Instant::now()),
@@ -58,6 +63,7 @@ impl Traffic {
                 sent: Cell::new(false),
                 too_many: Cell::new(false),
             },
+            budget,
         }
     }
 
@@ -131,7 +137,7 @@ mod tests {
 
     /// Each letter is what happens: `p` a ping, `s` something is sent.
     fn too_many(calls: u32, min: Duration, script: &str) -> bool {
-        let traffic = Traffic::new(min);
+        let traffic = Traffic::new(min, Arc::default());
         traffic.calls.set(calls);
         for event in script.chars() {
             match event {

@@ -4,6 +4,7 @@
 //! value is decoded on the way from the store to the client. The header is filled in by who answers: only a revision is
 //! ours to say.
 
+mod room;
 mod write;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,8 @@ use ferrite_proto::etcdserverpb::ResponseHeader;
 use crate::ApplyError;
 use crate::cluster::Member;
 use write::Fields;
+
+pub use room::{AtMost, MAX_ANSWER_BYTES, ReadFailure, Room, Unlimited};
 
 /// What applying a command came to, the same on every member.
 pub type Outcome = Result<Response, ApplyError>;
@@ -33,6 +36,10 @@ pub enum Response {
     Alarm(pb::AlarmResponse),
     /// All members after a change of one.
     Members(Vec<Member>),
+    /// It was carried out, but what it read is more than a message may hold.
+    TooLarge {
+        revision: i64,
+    },
 }
 
 /// `RangeResponse`.
@@ -105,6 +112,7 @@ impl Response {
             Response::LeaseGrant(response) => of(&response.header),
             Response::LeaseRevoke(response) => of(&response.header),
             Response::LeaseCheckpoint(response) => of(&response.header),
+            Response::TooLarge { revision } => *revision,
             Response::Done | Response::Alarm(_) | Response::Members(_) => 0,
         }
     }

@@ -5,9 +5,9 @@ use ferrite_proto::etcdserverpb as pb;
 use ferrite_storage::{self as storage, Effect};
 
 use super::State;
-use crate::answer::{CompactionAnswer, DeleteAnswer, PutAnswer, Response};
+use crate::answer::{AtMost, CompactionAnswer, DeleteAnswer, MAX_ANSWER_BYTES, PutAnswer, ReadFailure, Response};
 use crate::lease::{LeaseError, LeaseId};
-use crate::mvcc::{KeyRange, KeyValue, Reader, Writer, range_in_txn};
+use crate::mvcc::{KeyRange, KeyValue, Reader, TxnFailure, Writer, range_in_txn};
 use crate::tables;
 use crate::{ApplyError, Outcome};
 
@@ -31,10 +31,13 @@ impl State {
         if request.revision > 0 && request.revision < self.revisions.compacted {
             return Ok(Err(ApplyError::Compacted));
         }
-        match range_in_txn(request, &self.reader()) {
+        match range_in_txn(request, &self.reader(), &mut AtMost(MAX_ANSWER_BYTES)) {
             Ok(answer) => Ok(Ok(Response::Range(answer))),
-            Err(crate::mvcc::TxnFailure::Revision(error)) => Ok(Err(error.into())),
-            Err(crate::mvcc::TxnFailure::Storage(error)) => Err(error),
+            Err(TxnFailure::Revision(error)) => Ok(Err(error.into())),
+            Err(TxnFailure::Read(ReadFailure::NoRoom { .. })) => {
+                Ok(Ok(Response::TooLarge { revision: self.revisions.current as i64 }))
+            }
+            Err(TxnFailure::Read(ReadFailure::Storage(error))) => Err(error),
         }
     }
 

@@ -6,7 +6,7 @@ use ferrite_storage::{self as storage, Effect};
 
 use super::kv::{before_put, check_lease, run_delete, run_put};
 use super::{State, Want};
-use crate::answer::{OpAnswer, RangeAnswer, Response};
+use crate::answer::{AtMost, MAX_ANSWER_BYTES, OpAnswer, RangeAnswer, ReadFailure, Response};
 use crate::command::{Op, Txn};
 use crate::mvcc::{KeyRange, Path, TxnFailure, Writer, check_range, range_in_txn};
 use crate::{ApplyError, Outcome};
@@ -19,12 +19,18 @@ impl State {
         }
         let mut writer = self.writer();
         let mut answer = path.answer(0);
+        let mut room = AtMost(MAX_ANSWER_BYTES);
+        let mut too_large = false;
         for (step, op) in path.ops(txn) {
             let response = match op {
-                Op::Range(_) if want == Want::Effect => {
+                Op::Range(_) if want == Want::Effect || too_large => {
                     OpAnswer::Range(RangeAnswer { revision: writer.revision() as i64, ..Default::default() })
                 }
-                Op::Range(range) => OpAnswer::Range(checked_range(range, &writer)?),
+                Op::Range(range) => {
+                    let found = checked_range(range, &writer, &mut room)?;
+                    too_large = found.is_none();
+                    OpAnswer::Range(found.unwrap_or_default())
+                }
                 Op::Put(put) => {
                     let before = before_put(&writer, put)?;
                     self.shared.counts.puts.increment();
@@ -45,6 +51,9 @@ impl State {
             self.shared.counts.txns.increment();
         }
         self.written(records, effect);
+        if too_large {
+            return Ok(Ok(Response::TooLarge { revision: answer.revision }));
+        }
         Ok(Ok(Response::Txn(answer)))
     }
 
@@ -92,11 +101,16 @@ fn is_deleted(changes: &[Change<'_>], key: &Bytes) -> bool {
     last == Some(true)
 }
 
-/// A range whose revision was checked before the transaction began.
-fn checked_range(range: &pb::RangeRequest, writer: &Writer<'_>) -> Result<RangeAnswer, storage::ReadError> {
-    match range_in_txn(range, &writer.reader()) {
-        Ok(answer) => Ok(answer),
-        Err(TxnFailure::Storage(error)) => Err(error),
+/// A range whose revision was checked before the transaction began. `None` if there is no room for what it finds.
+fn checked_range(
+    range: &pb::RangeRequest,
+    writer: &Writer<'_>,
+    room: &mut AtMost,
+) -> Result<Option<RangeAnswer>, storage::ReadError> {
+    match range_in_txn(range, &writer.reader(), room) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(TxnFailure::Read(ReadFailure::NoRoom { .. })) => Ok(None),
+        Err(TxnFailure::Read(ReadFailure::Storage(error))) => Err(error),
         Err(TxnFailure::Revision(error)) => unreachable!("the revision was checked: {error}"),
     }
 }

@@ -13,7 +13,7 @@ use super::hash::HashCache;
 use super::horizon::Horizon;
 use super::index::{Index, KeyRange};
 use super::{Path, Reader, TxnFailure};
-use crate::answer::{RangeAnswer, TxnAnswer};
+use crate::answer::{RangeAnswer, Room, TxnAnswer, Unlimited};
 use crate::command::Txn;
 use crate::{ReadError, RevisionError};
 
@@ -74,14 +74,19 @@ impl Keyspace {
 
     /// Answers a range request.
     pub fn range(&self, request: &pb::RangeRequest) -> Result<RangeAnswer, ReadError> {
-        Ok(self.view(request.revision)?.range(request)?)
+        self.range_within(request, &mut Unlimited)
     }
 
-    /// Answers a transaction that only reads, at one revision.
+    /// The same, if there is room for it.
+    pub fn range_within(&self, request: &pb::RangeRequest, room: &mut dyn Room) -> Result<RangeAnswer, ReadError> {
+        Ok(self.view(request.revision)?.reader().range_within(request, room)?)
+    }
+
+    /// Answers a transaction that only reads, at one revision, if there is room for it.
     ///
     /// # Panics
     /// If it would write: who asks has looked at its shape.
-    pub fn txn_read(&self, txn: &Txn) -> Result<TxnAnswer, ReadError> {
+    pub fn txn_read(&self, txn: &Txn, room: &mut dyn Room) -> Result<TxnAnswer, ReadError> {
         assert!(txn.shape().read_only, "a transaction that writes goes through the log");
         let view = self.view(0)?;
         let reader = view.reader();
@@ -102,9 +107,9 @@ impl Keyspace {
                 _ => {}
             }
         }
-        match path.read(txn, &reader) {
+        match path.read(txn, &reader, room) {
             Ok(answer) => Ok(answer),
-            Err(TxnFailure::Storage(error)) => Err(error.into()),
+            Err(TxnFailure::Read(error)) => Err(error.into()),
             Err(TxnFailure::Revision(error)) => Err(error.into()),
         }
     }

@@ -13,7 +13,10 @@ use ferrite_storage as storage;
 
 use super::index::Found;
 use super::{KeyRange, KeyValue, Reader};
-use crate::answer::RangeAnswer;
+use crate::answer::{RangeAnswer, ReadFailure, Room, Unlimited};
+
+/// What an answer holds of a key besides its `KeyValue`.
+pub(super) const KEPT_BYTES: u64 = 8;
 
 /// A key on its way into the answer.
 struct Item {
@@ -25,6 +28,11 @@ struct Item {
 impl Reader<'_> {
     /// Answers a range request at this reader's revision, whichever the request asks for.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, storage::ReadError> {
+        self.range_within(request, &mut Unlimited).map_err(ReadFailure::of_storage)
+    }
+
+    /// The same, if there is room for it. A single key is always answered.
+    pub fn range_within(&self, request: &RangeRequest, room: &mut dyn Room) -> Result<RangeAnswer, ReadFailure> {
         let range = KeyRange::new(request.key.clone(), &request.range_end);
         let answer = RangeAnswer { revision: self.current() as i64, ..Default::default() };
         if request.count_only {
@@ -41,7 +49,7 @@ impl Reader<'_> {
         let (mut items, complete) = self.collect(&range, request, &plan);
         let count = if complete && !plan.filters { items.len() as u64 } else { self.count(&range) };
         if plan.order == Some(SortTarget::Value) {
-            self.read_values(&mut items)?;
+            self.read_values(&mut items, room)?;
         }
         plan.sort(&mut items, request.sort_order());
         let limit = usize::try_from(request.limit).unwrap_or(0);
@@ -49,7 +57,13 @@ impl Reader<'_> {
         if more {
             items.truncate(limit);
         }
-        self.read_values(&mut items)?;
+        if plan.index_is_enough {
+            let bytes = items.iter().flat_map(|item| &item.key_value).map(|kv| kv.len() as u64 + KEPT_BYTES).sum();
+            if !room.take(bytes) {
+                return Err(ReadFailure::NoRoom { bytes });
+            }
+        }
+        self.read_values(&mut items, room)?;
         let kvs = items.into_iter().map(|item| item.key_value.expect("was read"));
         let kvs = match plan.strips {
             true => kvs.map(|bytes| KeyValue { value: b"", ..KeyValue::stored(&bytes) }.encode()).collect(),
@@ -80,11 +94,17 @@ impl Reader<'_> {
         (items, complete)
     }
 
-    fn read_values(&self, items: &mut [Item]) -> Result<(), storage::ReadError> {
-        for item in items {
-            if item.key_value.is_none() {
-                item.key_value = Some(self.key_value(item.found.revision)?);
+    fn read_values(&self, items: &mut [Item], room: &mut dyn Room) -> Result<(), ReadFailure> {
+        let (mut read_bytes, all) = (0, items.len() as u64);
+        for (before, item) in items.iter_mut().enumerate().filter(|(_, item)| item.key_value.is_none()) {
+            let key_value = self.key_value(item.found.revision)?;
+            let bytes = key_value.len() as u64 + KEPT_BYTES;
+            read_bytes += bytes;
+            if !room.take(bytes) {
+                // The others are about as long as those that were read.
+                return Err(ReadFailure::NoRoom { bytes: read_bytes / (before as u64 + 1) * all });
             }
+            item.key_value = Some(key_value);
         }
         Ok(())
     }

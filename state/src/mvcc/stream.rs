@@ -7,12 +7,13 @@ use std::ops::Deref;
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb::RangeRequest;
 use ferrite_proto::etcdserverpb::range_request::SortTarget;
-use ferrite_storage as storage;
 
+use super::range::KEPT_BYTES;
 use super::{KeyRange, KeyValue, Keyspace, View};
+use crate::answer::{ReadFailure, Room};
 
 /// Where a stream of a range stands. It holds no pin: each part is read through a view at the stream's revision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RangeStream {
     all: KeyRange,
     rest: KeyRange,
@@ -50,11 +51,13 @@ impl RangeStream {
     }
 
     /// The next part, of at most so many keys, and at least one if any is left. All parts must be read at one revision.
+    /// If there is no room for it, it may be asked for again.
     pub fn next<K: Deref<Target = Keyspace>>(
         &mut self,
         view: &View<K>,
         most_keys: u64,
-    ) -> Result<StreamChunk, storage::ReadError> {
+        room: &mut dyn Room,
+    ) -> Result<StreamChunk, ReadFailure> {
         let reader = view.reader();
         let wanted = self.left.map_or(most_keys, |left| most_keys.min(left)).max(1);
         let mut found = Vec::new();
@@ -77,11 +80,17 @@ impl RangeStream {
             ControlFlow::Continue(())
         });
         let mut kvs = Vec::with_capacity(found.len());
+        let (mut bytes, all) = (0, found.len() as u64);
         for (revision, key_only) in found {
             kvs.push(match key_only {
                 Some(encoded) => encoded,
                 None => reader.key_value(revision)?,
             });
+            let last = kvs.last().map_or(0, |kv: &Bytes| kv.len() as u64 + KEPT_BYTES);
+            bytes += last;
+            if !room.take(last) {
+                return Err(ReadFailure::NoRoom { bytes: bytes / kvs.len() as u64 * all });
+            }
         }
         if self.target != SortTarget::Key {
             kvs.sort_by(|a, b| compare(self.target, &KeyValue::stored(a), &KeyValue::stored(b)));

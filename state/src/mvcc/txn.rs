@@ -15,7 +15,7 @@ use ferrite_storage as storage;
 use super::index::Found;
 use super::{KeyRange, KeyValue, Reader};
 use crate::RevisionError;
-use crate::answer::{OpAnswer, RangeAnswer, TxnAnswer, TxnLevel};
+use crate::answer::{OpAnswer, RangeAnswer, ReadFailure, Room, TxnAnswer, TxnLevel};
 use crate::command::{Level, LevelId, Op, Txn};
 
 /// The operations that a transaction's compares have chosen.
@@ -42,12 +42,18 @@ pub struct Step {
 #[derive(Debug)]
 pub enum TxnFailure {
     Revision(RevisionError),
-    Storage(storage::ReadError),
+    Read(ReadFailure),
 }
 
 impl From<storage::ReadError> for TxnFailure {
     fn from(error: storage::ReadError) -> Self {
-        TxnFailure::Storage(error)
+        TxnFailure::Read(error.into())
+    }
+}
+
+impl From<ReadFailure> for TxnFailure {
+    fn from(failure: ReadFailure) -> Self {
+        TxnFailure::Read(failure)
     }
 }
 
@@ -113,11 +119,11 @@ impl Path {
     }
 
     /// Runs a path that only reads.
-    pub fn read(&self, txn: &Txn, reader: &Reader<'_>) -> Result<TxnAnswer, TxnFailure> {
+    pub fn read(&self, txn: &Txn, reader: &Reader<'_>, room: &mut dyn Room) -> Result<TxnAnswer, TxnFailure> {
         let mut answer = self.answer(reader.current() as i64);
         for (step, op) in self.ops(txn) {
             let response = match op {
-                Op::Range(range) => OpAnswer::Range(range_in_txn(range, reader)?),
+                Op::Range(range) => OpAnswer::Range(range_in_txn(range, reader, room)?),
                 Op::Txn(_) => OpAnswer::Txn(step.inner),
                 Op::Unset => OpAnswer::Unset,
                 Op::Put(_) | Op::DeleteRange(_) => unreachable!("the transaction only reads"),
@@ -144,7 +150,11 @@ fn ops(level: &Level, succeeded: bool) -> &[Op] {
 }
 
 /// A range inside a transaction, which may ask for an older revision.
-pub fn range_in_txn(range: &pb::RangeRequest, reader: &Reader<'_>) -> Result<RangeAnswer, TxnFailure> {
+pub fn range_in_txn(
+    range: &pb::RangeRequest,
+    reader: &Reader<'_>,
+    room: &mut dyn Room,
+) -> Result<RangeAnswer, TxnFailure> {
     let current = reader.current() as i64;
     if range.revision > current {
         return Err(RevisionError::Future { asked: range.revision, newest: current }.into());
@@ -153,7 +163,7 @@ pub fn range_in_txn(range: &pb::RangeRequest, reader: &Reader<'_>) -> Result<Ran
         Ok(main @ 1..) => reader.at(main),
         _ => *reader,
     };
-    Ok(reader.range(range)?)
+    Ok(reader.range_within(range, room)?)
 }
 
 /// Whether a range may be asked for, before anything is run.

@@ -9,7 +9,7 @@ use ferrite_storage::{Effect, Revisions, Table, WindowWriter, in_memory};
 use prost::Message;
 
 use super::{Answer, Step, header};
-use crate::answer::Response;
+use crate::answer::{Response, Unlimited};
 use crate::command::{Command, Txn};
 use crate::mvcc::RangeStream;
 use crate::{ApplyError, ReadError, Settings, State, Want};
@@ -114,7 +114,7 @@ impl Machine {
     }
 
     fn read_txn(&self, txn: &Txn) -> Answer {
-        match self.state.shared().keyspace.txn_read(txn) {
+        match self.state.shared().keyspace.txn_read(txn, &mut Unlimited) {
             Ok(txn) => answer(&Response::Txn(txn)),
             Err(error) => refused(error),
         }
@@ -142,7 +142,7 @@ impl Machine {
         let mut stream = RangeStream::new(request);
         let mut kvs = Vec::new();
         loop {
-            let mut chunk = stream.next(&view, most_keys).unwrap();
+            let mut chunk = stream.next(&view, most_keys, &mut Unlimited).unwrap();
             kvs.append(&mut chunk.kvs);
             if let Some(end) = chunk.end {
                 let kvs = kvs.into_iter().map(|kv| Message::decode(kv).unwrap()).collect();
@@ -157,7 +157,7 @@ fn refused(error: ReadError) -> Answer {
     Answer::Refused(match error {
         ReadError::Compacted { .. } => ApplyError::Compacted,
         ReadError::Future { .. } => ApplyError::FutureRevision,
-        ReadError::Storage(error) => panic!("{error}"),
+        error @ (ReadError::NoRoom { .. } | ReadError::Storage(_)) => panic!("{error}"),
     })
 }
 

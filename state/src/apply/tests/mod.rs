@@ -1,6 +1,7 @@
 //! The state machine against the naive model, in random histories.
 
 mod restart;
+mod room;
 
 use std::ops::ControlFlow;
 
