@@ -153,6 +153,11 @@ pub fn open<V: Vfs>(
     if let Some(parent) = directories.log.parent().filter(|_| !is_restart) {
         vfs.create_dir_all(parent)?;
     }
+    let database = directories.snapshots.join("db");
+    if !is_restart && vfs.exists(&database)? {
+        // Its log is elsewhere, or lost: beginning anew would leave the keys behind.
+        return Err(StartError::WrittenByEtcd { file: database });
+    }
     vfs.create_dir_all(&directories.snapshots)?;
     let found = match is_restart {
         true => find(vfs, directories, files)?,

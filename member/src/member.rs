@@ -227,6 +227,15 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.stopping
     }
 
+    /// Whether linearizable reads need not ask this member: it is the only one that decides, and it has applied an entry of
+    /// its term. Then whoever has been told of a write was told by this process, after that write could be read here. That
+    /// ends before another voter hears from us, so before anybody else can decide.
+    pub fn reads_need_no_round(&self) -> bool {
+        self.soft_state.role == RoleKind::Leader
+            && self.is_sole_voter()
+            && self.progress.applied_term() == self.raft.hard_state().term
+    }
+
     /// The hard state that a clean stop still has to write: its commit index saves the next start some work.
     pub fn unwritten_hard_state(&self) -> Option<HardState> {
         self.saves.unwritten_commit.then_some(self.saves.hard_state)

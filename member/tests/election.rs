@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
-use ferrite_member::{Checkpoints, Input, Limits, Member, Progress, RequestIds, Waiter};
+use ferrite_member::{Checkpoints, ConfChanged, Input, Limits, Member, Progress, RequestIds, Waiter};
 use ferrite_proto::membershippb::Attributes;
-use ferrite_raft::{ConfState, Config, Index, MemoryLog, NodeId, RawNode, Term};
+use ferrite_raft::{
+    ChangeKind, ConfChangeV2, ConfState, Config, Index, MemberChange, MemoryLog, NodeId, RawNode, Term,
+};
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::lease::{Lessor, SharedLessor};
 
@@ -48,7 +50,7 @@ impl Facts for Empty {
     }
 }
 
-fn sole_voter(pre_vote: bool) -> Member<Nobody, Nobody> {
+fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     let mut log = MemoryLog::new();
     log.set_conf(ConfState { voters: vec![ME], ..ConfState::default() });
     let raft = RawNode::new(Config { pre_vote, ..Config::new(ME) }, log).expect("a configuration that works");
@@ -60,18 +62,68 @@ fn sole_voter(pre_vote: bool) -> Member<Nobody, Nobody> {
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10),
+        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10, true),
         None,
     );
     let checkpoints = Checkpoints::new(Limits { entries: 1000, bytes: 1 << 20, catch_up: 5 }, Index(0));
-    Member::new(raft, HEARTBEAT, checkpoints, duties, progress, Duration::ZERO)
+    (Member::new(raft, HEARTBEAT, checkpoints, duties, progress.clone(), Duration::ZERO), progress)
+}
+
+/// A member and those who work for it: whatever it wants saved is saved at once.
+struct Rig {
+    member: Member<Nobody, Nobody>,
+    progress: Arc<Progress>,
+    now: Duration,
+    /// The last entry handed out to be applied.
+    committed: (Index, Term),
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let (member, progress) = sole_voter(true);
+        Rig { member, progress, now: Duration::ZERO, committed: (Index(0), Term(0)) }
+    }
+
+    /// Takes turns until it rests. Nothing is applied.
+    fn rest(&mut self, mut arrived: Vec<Input<Nobody, Nobody>>) {
+        for _ in 0..20 {
+            self.now += Duration::from_millis(1);
+            let out = self.member.turn(self.now, &mut arrived);
+            arrived.extend(out.save.into_iter().map(|save| Input::Saved(save.number)));
+            let applied = out.apply.iter().flat_map(|apply| &apply.entries).last();
+            self.committed = applied.map_or(self.committed, |entry| (entry.index, entry.term));
+        }
+    }
+
+    fn apply(&mut self) {
+        self.progress.set_applied(self.committed.0, self.committed.1);
+    }
+}
+
+#[test]
+fn reads_need_no_round_once_an_entry_of_the_term_is_applied_and_nobody_else_votes() {
+    let mut rig = Rig::new();
+    rig.rest(Vec::new());
+    assert_eq!(rig.member.leader(), Some(ME));
+    assert!(!rig.member.reads_need_no_round(), "what it has committed in its first life is not applied");
+    rig.apply();
+    rig.rest(Vec::new());
+    assert!(rig.member.reads_need_no_round());
+    let changed = |kind, node| {
+        let changes = vec![MemberChange { kind, node: NodeId(node) }];
+        Input::ConfChanged(ConfChanged { change: ConfChangeV2 { changes, ..ConfChangeV2::default() } })
+    };
+    rig.member.turn(rig.now, &mut vec![changed(ChangeKind::AddLearnerNode, 2)]);
+    assert!(rig.member.reads_need_no_round(), "a learner decides nothing");
+    rig.member.turn(rig.now, &mut vec![changed(ChangeKind::AddNode, 2)]);
+    assert!(!rig.member.reads_need_no_round(), "in the very turn in which there is another voter");
 }
 
 #[test]
 fn an_election_under_way_is_not_begun_again() {
     // Turns come for many reasons; a save may take as long as several of them.
     for (pre_vote, turns_a_save_takes) in [(false, 0), (true, 0), (false, 1), (true, 1), (true, 5)] {
-        let mut member = sole_voter(pre_vote);
+        let (mut member, _) = sole_voter(pre_vote);
         let mut saves: Vec<(usize, _)> = Vec::new();
         for turn in 0..40 {
             let mut done: Vec<Input<Nobody, Nobody>> =

@@ -16,8 +16,9 @@ use ferrite_raft::BoxedLogger;
 use ferrite_state::Settings;
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_storage::vfs::Vfs;
+use ferrite_storage::wal;
 
-use crate::config::{Config, InitialCluster, duration, parse_duration};
+use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
 use crate::facts::PublishedFacts;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, Signals};
@@ -45,7 +46,6 @@ pub struct Owners<V: Vfs> {
 pub struct Assembled<V: Vfs> {
     pub owners: Owners<V>,
     pub door: Arc<Door>,
-    pub is_restart: bool,
     pub warnings: Vec<String>,
 }
 
@@ -56,8 +56,14 @@ pub enum AssembleError {
     Start(#[from] StartError),
     #[error("error setting up initial cluster: {0}")]
     InitialCluster(String),
-    #[error("--auto-compaction-retention {0:?} is neither a number nor a duration")]
+    #[error("error parsing CompactionRetention: time: invalid duration {0:?}")]
     Retention(String),
+    #[error("--initial-cluster-state=existing: joining a cluster is not built yet in Ferrite; start with `new`")]
+    Join,
+    #[error(
+        "--initial-cluster names {0} members: clusters of several are not built yet in Ferrite; name this one alone"
+    )]
+    SeveralMembers(usize),
 }
 
 impl AssembleError {
@@ -81,8 +87,15 @@ pub fn assemble<V: Vfs>(
         own_name: config.member.name.clone(),
         token: config.cluster.token.clone(),
     };
-    let log_dir = (!config.member.wal_dir.is_empty()).then(|| Path::new(&config.member.wal_dir));
-    let directories = Directories::new(Path::new(&config.member.data_dir), log_dir);
+    let directories = directories(config);
+    if !wal::exists(vfs, &directories.log).map_err(StartError::from)? {
+        if config.cluster.state == "existing" {
+            return Err(AssembleError::Join);
+        }
+        if new_cluster.members.len() > 1 {
+            return Err(AssembleError::SeveralMembers(new_cluster.members.len()));
+        }
+    }
     let ticks = (config.raft.election_ms / config.raft.heartbeat_ms.max(1)) as u32;
     let timing = Timing { election_ticks: ticks, pre_vote: config.raft.pre_vote };
     let settings = Settings {
@@ -90,14 +103,13 @@ pub fn assemble<V: Vfs>(
         max_learners: usize::try_from(config.cluster.max_learners).unwrap_or(0),
     };
     let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
-    let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
     let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
+    let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
     Ok(wire(parts, config, compaction, clock))
 }
 
 fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompaction>, clock: Clock) -> Assembled<V> {
-    let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, is_restart, warnings } =
-        parts;
+    let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, warnings, .. } = parts;
     store.trim(&dead);
     let (to_member, member_inbox) = inbox();
     let (to_log, log_inbox) = inbox();
@@ -120,6 +132,7 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
         limits: CallLimits {
             request_bytes: config.limits.max_request_bytes as usize,
             timeout: config.request_timeout(),
+            prefers_revokes: config.features.enabled(Feature::PriorityRequest),
         },
         load: Load::default(),
         reads,
@@ -141,7 +154,7 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
         store: (StoreKeeper::new(store), store_inbox),
         reads: read_threads,
     };
-    Assembled { owners, door, is_restart, warnings }
+    Assembled { owners, door, warnings }
 }
 
 fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>) -> Duties {
@@ -153,9 +166,19 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),
         door.signals.room.clone(),
         OWN_VERSION,
-        Leases::new(door.state.lessor.clone(), config.election_timeout()),
+        Leases::new(
+            door.state.lessor.clone(),
+            config.election_timeout(),
+            config.features.asked(Feature::LeaseCheckpoint),
+        ),
         compaction,
     )
+}
+
+/// Where this configuration keeps its files.
+pub fn directories(config: &Config) -> Directories {
+    let log_dir = (!config.member.wal_dir.is_empty()).then(|| Path::new(&config.member.wal_dir));
+    Directories::new(Path::new(&config.member.data_dir), log_dir)
 }
 
 /// etcd's rule: one and a half election timeouts, in whole seconds, rounded up.

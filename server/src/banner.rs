@@ -6,6 +6,10 @@ use std::time::Duration;
 use ferrite_observe::log;
 use ferrite_observe::log::{Logger, Value, lines};
 
+use ferrite_storage::vfs::Disk;
+use ferrite_storage::wal;
+
+use crate::assemble::directories;
 use crate::config::{Config, InitialCluster, Url, go_arch};
 use crate::version;
 
@@ -33,7 +37,9 @@ pub fn inspect_data_dir(config: &Config, logger: &Logger) {
 }
 
 /// The line by which one sees how a server was started. Its fields and their order are etcd's.
-pub fn starting(config: &Config, is_initialized: bool, logger: &Logger) {
+pub fn starting(config: &Config, logger: &Logger) {
+    // What cannot be looked at is told by who opens it.
+    let is_initialized = wal::exists(&Disk, &directories(config).log).unwrap_or(false);
     let member_dir = Path::new(&config.member.data_dir).join("member").display().to_string();
     let urls = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
     let (advertise_peer, listen_peer) = (urls(&config.urls.advertise_peer), urls(&config.urls.listen_peer));
@@ -117,9 +123,14 @@ mod tests {
     #[test]
     fn the_line_has_a_value_for_each_field_of_etcd() {
         let (logger, text) = Logger::to_memory(Level::Info);
+        let dir = std::env::temp_dir().join(format!("ferrite-starting-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("member/wal")).unwrap();
+        std::fs::write(dir.join("member/wal/0000000000000000-0000000000000000.wal"), b"").unwrap();
         let mut config = Config::default();
         config.member.snapshot_catchup_entries = 1000;
-        starting(&config, true, &logger);
+        config.member.data_dir = dir.display().to_string();
+        starting(&config, &logger);
+        std::fs::remove_dir_all(&dir).unwrap();
         let text = text.lock().unwrap().clone();
         for part in [
             "\"etcd-version\":\"3.7.1\"",

@@ -2,6 +2,7 @@
 //!
 //!   propose ──admitted──▶ Input::Propose ──▶ … applied ──▶ outcome        bounded in number and bytes, and in time
 //!   confirm_read ───────▶ Input::Read ────▶ … applied ──▶ read the state
+//!        └── a member that decides alone ──────────────────▶ read the state
 
 use std::future::Future;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct CallLimits {
     pub request_bytes: usize,
     /// How long a proposal or a read waits: 5 s and two election timeouts.
     pub timeout: Duration,
+    /// Revoking a lease may wait behind twice as many entries as other proposals (the feature `PriorityRequest`).
+    pub prefers_revokes: bool,
 }
 
 /// The way into the member, for the handlers of one net thread.
@@ -97,6 +100,16 @@ pub struct Door {
 pub struct Load {
     proposals: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// As long as it lives, health says that nothing is served.
+#[derive(Debug)]
+pub struct Pause(Arc<Signals>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.pauses.send_modify(|pauses| *pauses -= 1);
+    }
 }
 
 /// A place among the proposals without an answer, given back when it is dropped.
@@ -204,10 +217,25 @@ impl Handle {
         awaited.await.ok_or(CallError::Stopped)
     }
 
+    /// Lets health say that nothing is served, until what is returned is dropped.
+    pub fn pause(&self) -> Pause {
+        self.door.signals.pauses.send_modify(|pauses| *pauses += 1);
+        Pause(self.door.signals.clone())
+    }
+
+    /// Whether health is to say that nothing is served, now and each time it changes.
+    pub fn pauses(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.door.signals.pauses.subscribe()
+    }
+
     /// Puts a request into the log and waits for what comes of it.
     pub async fn propose(&self, caller: &Caller, request: pb::InternalRaftRequest) -> Result<Response, CallError> {
         let id = self.next_id();
-        self.in_time(self.propose_encoded(id, encode(id, caller, request))).await
+        let backlog = match request.lease_revoke.is_some() && self.door.limits.prefers_revokes {
+            true => 2 * MAX_APPLY_BACKLOG,
+            false => MAX_APPLY_BACKLOG,
+        };
+        self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog)).await
     }
 
     /// The same for what may take longer than other requests, for as long as the client waits.
@@ -217,18 +245,18 @@ impl Handle {
         request: pb::InternalRaftRequest,
     ) -> Result<Response, CallError> {
         let id = self.next_id();
-        self.propose_encoded(id, encode(id, caller, request)).await
+        self.propose_encoded(id, encode(id, caller, request), MAX_APPLY_BACKLOG).await
     }
 
     /// The same with a request that came encoded; `number` is its field in `InternalRaftRequest`.
     pub async fn propose_parsed(&self, caller: &Caller, number: u32, payload: &[u8]) -> Result<Response, CallError> {
         let id = self.next_id();
-        self.in_time(self.propose_encoded(id, encode_parsed(id, caller, number, payload))).await
+        self.in_time(self.propose_encoded(id, encode_parsed(id, caller, number, payload), MAX_APPLY_BACKLOG)).await
     }
 
-    async fn propose_encoded(&self, id: RequestId, data: Bytes) -> Result<Response, CallError> {
+    async fn propose_encoded(&self, id: RequestId, data: Bytes, backlog: u64) -> Result<Response, CallError> {
         let progress = self.progress();
-        if progress.committed().0.saturating_sub(progress.applied().0) > MAX_APPLY_BACKLOG {
+        if progress.committed().0.saturating_sub(progress.applied().0) > backlog {
             return Err(CallError::TooManyRequests);
         }
         if data.len() > self.door.limits.request_bytes {
@@ -245,8 +273,17 @@ impl Handle {
         }
     }
 
-    /// Waits until everything that was committed before this call can be read.
+    /// Waits until everything that anybody was told of before this call can be read.
     pub async fn confirm_read(&self) -> Result<(), CallError> {
+        // Asking the member costs two threads a wake-up, most of what a get costs.
+        match self.door.signals.reads_at_once.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => self.confirm_read_by_member().await,
+        }
+    }
+
+    /// The same for who also wants to know that the member is at work.
+    pub async fn confirm_read_by_member(&self) -> Result<(), CallError> {
         let (waiter, awaited) = call(&self.post);
         self.door.outlets.member.push(Input::Read(waiter)).map_err(|_| CallError::Stopped)?;
         let confirmed = async {

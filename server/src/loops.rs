@@ -20,6 +20,8 @@ use ferrite_member::{
 };
 use ferrite_storage::vfs::Vfs;
 
+use tokio::sync::watch;
+
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
 use crate::post::{Post, Reply};
 
@@ -47,10 +49,14 @@ pub struct Outlets {
 pub struct Signals {
     /// The leader's id, 0 if none is known.
     pub leader: AtomicU64,
+    /// What is applied is new enough for any read: see [`Member::reads_need_no_round`].
+    pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
     pub room: Arc<Room>,
     /// How often the log was synced.
     pub log_syncs: AtomicU64,
+    /// How many defragmentations health is to hide.
+    pub pauses: watch::Sender<usize>,
 }
 
 /// Why the process has to end.
@@ -96,6 +102,8 @@ pub fn member(
         inbox.take(&mut arrived, Some(clock.at(member.next_turn())));
         let mut out = member.turn(clock.now(), &mut arrived);
         signals.leader.store(member.leader().map_or(0, |leader| leader.0), Ordering::Relaxed);
+        // Before any message of this turn is sent.
+        signals.reads_at_once.store(member.reads_need_no_round(), Ordering::SeqCst);
         for save in out.save.drain(..) {
             hand_on(&outlets.log, LogJob::Save(save));
         }

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
-use crate::config::Config;
+use crate::config::{Config, Feature};
 use crate::grpc::{self, Services};
 use crate::handle::Handle;
 use crate::http::{FrontDoor, Role, Site};
@@ -112,6 +112,8 @@ pub fn services_settings(config: &Config) -> grpc::Settings {
         max_txn_ops: config.limits.max_txn_ops as usize,
         max_request_bytes: config.limits.max_request_bytes as usize,
         quota_bytes: config.limits.quota_backend_bytes,
+        renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
+        pauses_on_defragment: config.features.enabled(Feature::StopGrpcServiceOnDefrag),
         watch_progress_interval: config.limits.watch_progress_notify_interval,
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::Registry;
-use ferrite_storage::vfs::{Disk, Vfs};
+use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -31,6 +31,7 @@ use crate::loops::{self, Clock, Fatal};
 use crate::net::{NetThread, rpc_settings, services_settings};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
+use crate::version;
 
 /// A data directory that another process holds is waited for so long: restarts overlap.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -53,7 +54,12 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
-    match config::parse(&arguments, environment, &early) {
+    let parsed = config::parse(&arguments, environment, &early);
+    if matches!(parsed, Ok(Command::Serve(_)) | Err(ConfigError::Invalid(_) | ConfigError::Said)) {
+        let arguments: Vec<String> = std::env::args().collect();
+        log!(early, lines::RUNNING, Value::List(&arguments));
+    }
+    match parsed {
         Ok(Command::Help) => {
             println!("{}", config::listing());
             ExitCode::SUCCESS
@@ -62,11 +68,7 @@ pub fn main() -> ExitCode {
             print!("{}", config::version());
             ExitCode::SUCCESS
         }
-        Ok(Command::Serve(config)) => {
-            let arguments: Vec<String> = std::env::args().collect();
-            log!(early, lines::RUNNING, Value::List(&arguments));
-            serve(&config)
-        }
+        Ok(Command::Serve(config)) => serve(*config),
         Err(error) => refuse(&early, error),
     }
 }
@@ -82,6 +84,10 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
             ExitCode::FAILURE
         }
         ConfigError::Said => ExitCode::FAILURE,
+        ConfigError::Printed(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
         ConfigError::Level(level) => {
             eprintln!("panic: unrecognized level: {level:?}");
             ExitCode::from(2)
@@ -89,7 +95,7 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
+fn serve(mut config: Config) -> ExitCode {
     let level = config.log_level().unwrap_or(ferrite_observe::log::Level::Info);
     let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
     let logger = match Logger::open(level, format, &config.log.outputs) {
@@ -99,11 +105,12 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    config.complete(&config::default_host(), &logger);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&logger, &error),
     };
-    match LocalSet::new().block_on(&runtime, run(config, &logger)) {
+    match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
         Ok(signal) => init::end_by(signal),
         Err(error) => fail(&logger, &*error),
     }
@@ -126,8 +133,17 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
     log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
     let listeners = bind_all(&config.urls).await?;
-    let Assembled { owners, door, is_restart, warnings } = open(config, logger).await?;
-    banner::starting(config, is_restart, logger);
+    banner::starting(config, logger);
+    let mut config = config.clone();
+    config.adjust(logger);
+    let config = &config;
+    let Assembled { owners, door, warnings } = open(config, logger).await?;
+    let cluster_version =
+        door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
+    let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
+    log!(logger, lines::KEYS_RESTORED, door.state.keyspace.revision());
+    let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
+    log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, cluster_version);
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
     }
@@ -232,11 +248,15 @@ fn texts(urls: &[Url]) -> Vec<String> {
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
-async fn open(config: &Config, logger: &Logger) -> Result<Assembled<Disk>, AnyError> {
+async fn open(config: &Config, logger: &Logger) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
+    if config.member.unsafe_no_fsync {
+        log!(logger, lines::NO_FSYNC);
+    }
+    let vfs = OptionalSync::new(Disk, !config.member.unsafe_no_fsync);
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&Disk, config, logger, Clock::start()) {
+        match assemble(&vfs, config, logger, Clock::start()) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));

@@ -16,13 +16,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const LIST_KEYS: i64 = 10_000;
-const LISTS: u64 = 40;
+const LISTS: u64 = 100;
 const COUNTS: u64 = 50;
 
 /// Steady puts a second, and for how long at least and at most.
 const STEADY_RATE: u64 = 400;
 const STEADY_LEAST: Duration = Duration::from_secs(5);
-const STEADY_MOST: Duration = Duration::from_secs(60);
+const STEADY_MOST: Duration = Duration::from_secs(20);
 
 pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let setup = side.fresh()?;

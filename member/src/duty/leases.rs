@@ -23,6 +23,8 @@ pub struct Leases {
     /// What every lease lives longer after a change of leader: an election timeout.
     extension: Duration,
     next_checkpoint: Duration,
+    /// What is left of leases is written to the log.
+    checkpoints: bool,
     primary: bool,
     /// In the order of proposing, as ids count up. At most `MAX_UNANSWERED_REVOKES` and one checkpoint each interval.
     unanswered: BTreeMap<RequestId, Unanswered>,
@@ -42,9 +44,9 @@ pub(super) enum What {
 }
 
 impl Leases {
-    pub fn new(lessor: Arc<SharedLessor>, extension: Duration) -> Leases {
+    pub fn new(lessor: Arc<SharedLessor>, extension: Duration, checkpoints: bool) -> Leases {
         let next_checkpoint = Duration::ZERO;
-        Leases { lessor, extension, next_checkpoint, primary: false, unanswered: BTreeMap::new() }
+        Leases { lessor, extension, next_checkpoint, checkpoints, primary: false, unanswered: BTreeMap::new() }
     }
 
     /// Whether the leases' deadlines are kept here.
@@ -67,7 +69,7 @@ impl Leases {
             self.primary = true;
         }
         let mut due: Vec<What> = lessor.due(millis, MAX_UNANSWERED_REVOKES).into_iter().map(What::Revoke).collect();
-        if now >= self.next_checkpoint {
+        if self.checkpoints && now >= self.next_checkpoint {
             self.next_checkpoint = now + CHECKPOINT_INTERVAL;
             let checkpoints = lessor.checkpoints_due(millis, CHECKPOINTS_PER_ENTRY);
             due.extend((!checkpoints.is_empty()).then_some(What::Checkpoints(checkpoints)));

@@ -244,7 +244,7 @@ impl Life {
         let shared = state.shared().clone();
         let publish = Publish::new(identity.member.0, "one".into(), vec!["http://127.0.0.1:2379".into()]);
         let room = Arc::new(Room::default());
-        let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10);
+        let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10, true);
         let duties = Duties::new(
             Arc::new(Published(shared.clone())),
             progress.clone(),

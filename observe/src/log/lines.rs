@@ -20,11 +20,24 @@ lines! {
     SHADOWED_ENVIRONMENT: Fatal "conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag))" ["environment-variable"];
     UNKNOWN_ENVIRONMENT: Warn "unrecognized environment variable" ["environment-variable"];
     SPECIAL_ENVIRONMENT: Warn "cannot set special environment variable" ["key", "value"];
+    NO_FSYNC: Warn "--unsafe-no-fsync: nothing is synced to disk; a crash of the machine loses what was acknowledged, or leaves a data directory that cannot be opened" [];
+    SNAPSHOT_COUNT_UPDATED: Info "updating snapshot-count to default" ["given-snapshot-count", "updated-snapshot-count"];
+    CATCH_UP_UPDATED: Info "updating snapshot catch-up entries to default" ["given-snapshot-catchup-entries", "updated-snapshot-catchup-entries"];
+    PROGRESS_INTERVAL_RAISED: Warn "adjusting watch progress notify interval to minimum period" ["min-watch-progress-notify-interval"];
+    REQUEST_LIMIT_HIGH: Warn "exceeded recommended request limit" ["max-request-bytes", "max-request-size", "recommended-request-bytes", "recommended-request-size"];
+    QUOTA_DISABLED: Info "disabled backend quota" ["quota-name", "quota-size-bytes"];
+    QUOTA_DEFAULT: Info "enabled backend quota with default value" ["quota-name", "quota-size-bytes", "quota-size"];
+    QUOTA_TOO_LARGE: Warn "quota exceeds the maximum value" ["quota-name", "quota-size-bytes", "quota-size", "quota-maximum-size-bytes", "quota-maximum-size"];
+    QUOTA_ENABLED: Info "enabled backend quota" ["quota-name", "quota-size-bytes", "quota-size"];
     SINGLE_PORT: Warn "Running http and grpc server on single port. This is not recommended for production." [];
     DEFAULT_NAME: Warn "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name" ["name"];
     CHECKPOINT_WITHOUT_PERSIST: Warn "Detected that checkpointing is enabled without persistence. Consider enabling feature gate LeaseCheckpointPersist" [];
     MAX_SNAPSHOTS_DEPRECATED: Warn "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8" [];
     V2_DEPRECATION_DEPRECATED: Warn "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input" [];
+    LOADED_FILE: Info "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided" ["path"];
+    FLAG_WITHOUT_EFFECT: Warn "the flag has no effect" ["flag", "value", "reason"];
+    DEFAULT_HOST: Info "detected default host for advertise" ["host"];
+    NO_DEFAULT_HOST: Info "failed to detect default host" ["error"];
     DATA_DIR_UNSET: Warn "'data-dir' was empty; using default" ["data-dir"];
     FILE_DESCRIPTORS_TOO_FEW: Fatal "file descriptor limit of etcd process is too low; please set higher" ["limit", "recommended-limit"];
     START_FAILED: Fatal "discovery failed" ["error"];
@@ -38,6 +51,7 @@ lines! {
     CONFIGURING_PEER_LISTENERS: Info "configuring peer listeners" ["listen-peer-urls"];
     CONFIGURING_CLIENT_LISTENERS: Info "configuring client listeners" ["listen-client-urls"];
     STARTING_AN_ETCD_SERVER: Info "starting an etcd server" ["etcd-version", "git-sha", "go-version", "go-os", "go-arch", "max-cpu-set", "max-cpu-available", "member-initialized", "name", "data-dir", "wal-dir", "wal-dir-dedicated", "member-dir", "force-new-cluster", "heartbeat-interval", "election-timeout", "initial-election-tick-advance", "snapshot-count", "max-wals", "max-snapshots", "snapshot-catchup-entries", "initial-advertise-peer-urls", "listen-peer-urls", "advertise-client-urls", "listen-client-urls", "listen-metrics-urls", "local-address", "cors", "host-whitelist", "initial-cluster", "initial-cluster-state", "initial-cluster-token", "quota-backend-bytes", "max-request-bytes", "max-concurrent-streams", "pre-vote", "feature-gates", "initial-corrupt-check", "corrupt-check-time-interval", "compact-check-time-interval", "auto-compaction-mode", "auto-compaction-retention", "auto-compaction-interval", "discovery-token", "discovery-endpoints", "discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-insecure-transport", "discovery-insecure-skip-tls-verify", "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "downgrade-check-interval", "max-learners", "v2-deprecation"];
+    KEYS_RESTORED: Info "kvstore restored" ["current-rev"];
     STARTING_ETCD_SERVER: Info "starting etcd server" ["local-member-id", "local-server-version", "cluster-id", "cluster-version"];
     NOW_SERVING: Info "now serving peer/client/metrics" ["local-member-id", "initial-advertise-peer-urls", "listen-peer-urls", "advertise-client-urls", "listen-client-urls", "listen-metrics-urls"];
     SIMPLE_TOKEN: Warn "simple token is not cryptographically signed" [];
@@ -80,4 +94,23 @@ lines! {
     STOPPING_PEERS: Info "stopping serving peer traffic" ["address"];
     STOPPED_PEERS: Info "stopped serving peer traffic" ["address"];
     CLOSED: Info "closed etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
+}
+
+// Peers.
+lines! {
+    STARTED_PEER: Info "started remote peer" ["remote-peer-id"];
+    STOPPED_PEER: Info "stopped remote peer" ["remote-peer-id"];
+    PEER_WITHOUT_URL: Error "a member has no URL that can be dialled" ["remote-peer-id", "peer-urls"];
+    PEER_ACTIVE: Info "peer became active" ["peer-id"];
+    PEER_INACTIVE: Warn "peer became inactive (message send to peer failed)" ["peer-id", "error"];
+    STREAM_WRITER_ESTABLISHED: Info "established TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-writer-type"];
+    STREAM_WRITER_CLOSED: Warn "closed TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-writer-type"];
+    STREAM_ESTABLISHED: Info "established TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-reader-type"];
+    STREAM_LOST: Warn "lost TCP streaming connection with remote peer" ["local-member-id", "remote-peer-id", "stream-reader-type", "error"];
+    MESSAGE_DROPPED: Warn "dropped internal Raft message since sending buffer is full" ["remote-peer-id", "remote-peer-active"];
+    RECEIVED_MESSAGE_DROPPED: Warn "dropped internal Raft message since receiving buffer is full" ["local-member-id", "from"];
+    REJECTED_FROM_REMOVED: Warn "rejected Raft message from removed member" ["local-member-id", "removed-member-id"];
+    REJECTED_TO_MISMATCH: Warn "rejected Raft message to mismatch member" ["local-member-id", "from", "mismatch-member-id"];
+    PROBER_UNHEALTHY: Warn "prober detected unhealthy status" ["remote-peer-id", "error"];
+    PEER_REFUSED: Warn "refused a request of a peer" ["local-member-id", "path", "reason"];
 }

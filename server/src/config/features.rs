@@ -84,6 +84,12 @@ impl Features {
         self.set[place].or(all).unwrap_or(default)
     }
 
+    /// The same, but true where nobody has turned it off by name: for what is on by default here and not in etcd.
+    pub fn asked(&self, feature: Feature) -> bool {
+        let place = TABLE.iter().position(|(known, ..)| *known == feature).expect("every feature is in the table");
+        self.set[place].unwrap_or(true)
+    }
+
     /// Name, stage and state of each, for the metrics.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> + '_ {
         TABLE.iter().map(|(feature, name, stage, _)| (*name, stage.name(), self.enabled(*feature)))

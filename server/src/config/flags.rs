@@ -49,9 +49,12 @@ pub enum Kind {
 #[derive(Debug)]
 pub enum Set {
     To(fn(&mut Config, &str) -> Result<(), String>),
-    /// Checked for its form; nothing in this server depends on it.
+    /// Checked for its form. It shapes what is not here, or not yet: a value other than the default is warned of, with the
+    /// flag's help as the reason.
     NoEffect,
-    /// Any value but the default is refused.
+    /// The same for a flag whose default asks for what is not built yet: anything but this value is warned of.
+    Missing(&'static str),
+    /// Any value but the default is refused: who gives it relies on what is not there.
     NotBuilt,
     /// `--version`, `--config-file` and those that are ignored: the parser deals with them.
     Parser,
@@ -68,7 +71,16 @@ impl Flag {
         self.kind.check(value)?;
         match self.set {
             Set::To(set) => set(config, value),
-            Set::NoEffect | Set::NotBuilt | Set::Parser => Ok(()),
+            Set::NoEffect | Set::Missing(_) | Set::NotBuilt | Set::Parser => Ok(()),
+        }
+    }
+
+    /// Whether a value changes nothing, although it should.
+    pub fn is_without_effect(&self, value: &str) -> bool {
+        match self.set {
+            Set::NoEffect => !self.kind.same(value, self.default),
+            Set::Missing(ours) => !self.kind.same(value, ours),
+            Set::To(_) | Set::NotBuilt | Set::Parser => false,
         }
     }
 
@@ -130,6 +142,7 @@ macro_rules! flags {
         }),*];
     };
     (@ $kind:ident NoEffect) => { Set::NoEffect };
+    (@ $kind:ident [$ours:literal]) => { Set::Missing($ours) };
     (@ $kind:ident NotBuilt) => { Set::NotBuilt };
     (@ $kind:ident Parser) => { Set::Parser };
     (@ Bool ($($place:tt)+)) => { Set::To(|c, v| { c.$($place)+ = parse_bool(v).expect(CHECKED); Ok(()) }) };
@@ -171,9 +184,9 @@ flags! {
     "grpc-keepalive-timeout" Member Duration "20s" "How long the answer to such a ping may take; 0 for never." (keepalive.timeout)
     "socket-reuse-port" Member Bool "false" "Set SO_REUSEPORT on listeners." (urls.reuse_port)
     "socket-reuse-address" Member Bool "false" "Set SO_REUSEADDR on listeners." (urls.reuse_address)
-    "raft-read-timeout" Member Duration "5s" "Read timeout of peer connections." NoEffect
-    "raft-write-timeout" Member Duration "5s" "Write timeout of peer connections." NoEffect
-    "enable-grpc-gateway" Member Bool "true" "Serve the JSON gateway." NoEffect
+    "raft-read-timeout" Member Duration "5s" "Read timeout of peer connections. There are none yet." NoEffect
+    "raft-write-timeout" Member Duration "5s" "Write timeout of peer connections. There are none yet." NoEffect
+    "enable-grpc-gateway" Member Bool "true" "Serve the JSON gateway. It is not built yet." ["false"]
 
     "initial-advertise-peer-urls" Clustering Urls "http://localhost:2380" "Peer URLs of this member for the rest of the cluster." (urls.advertise_peer)
     "initial-cluster" Clustering Text "default=http://localhost:2380" "Members of a new cluster: name=url pairs." (cluster.initial)
@@ -182,11 +195,11 @@ flags! {
     "advertise-client-urls" Clustering Urls "http://localhost:2379" "Client URLs of this member for everybody." (urls.advertise_client)
     "discovery-endpoints" Clustering Text "" "Endpoints of a cluster that holds the list of members." NotBuilt
     "discovery-token" Clustering Text "" "Which list of members it is." NotBuilt
-    "discovery-dial-timeout" Clustering Duration "2s" "Dial timeout of discovery." NoEffect
-    "discovery-request-timeout" Clustering Duration "5s" "Request timeout of discovery." NoEffect
-    "discovery-keepalive-time" Clustering Duration "2s" "Keepalive time of discovery." NoEffect
-    "discovery-keepalive-timeout" Clustering Duration "6s" "Keepalive timeout of discovery." NoEffect
-    "discovery-insecure-transport" Clustering Bool "true" "No TLS towards the discovery cluster." NoEffect
+    "discovery-dial-timeout" Clustering Duration "2s" "Dial timeout of discovery. Discovery is not built yet." NoEffect
+    "discovery-request-timeout" Clustering Duration "5s" "Request timeout of discovery. Discovery is not built yet." NoEffect
+    "discovery-keepalive-time" Clustering Duration "2s" "Keepalive time of discovery. Discovery is not built yet." NoEffect
+    "discovery-keepalive-timeout" Clustering Duration "6s" "Keepalive timeout of discovery. Discovery is not built yet." NoEffect
+    "discovery-insecure-transport" Clustering Bool "true" "No TLS towards the discovery cluster. Discovery is not built yet." NoEffect
     "discovery-insecure-skip-tls-verify" Clustering Bool "false" "Do not verify the discovery cluster's certificate." NotBuilt
     "discovery-cert" Clustering Text "" "Client certificate for discovery." NotBuilt
     "discovery-key" Clustering Text "" "Key of that certificate." NotBuilt
@@ -196,7 +209,7 @@ flags! {
     "discovery-fallback" Clustering Text "exit" "What to do when discovery fails: only `exit`." {discovery_fallback}
     "discovery-srv" Clustering Text "" "Domain whose SRV records name the members." NotBuilt
     "discovery-srv-name" Clustering Text "" "Suffix of the SRV names." NotBuilt
-    "strict-reconfig-check" Clustering Bool "true" "Refuse membership changes that would risk the quorum." (cluster.strict_reconfig_check)
+    "strict-reconfig-check" Clustering Bool "true" "Refuse membership changes that would risk the quorum. Changing members is not built yet." NoEffect
     "pre-vote" Clustering Bool "true" "Ask for an election's chances before holding it." (raft.pre_vote)
     "auto-compaction-retention" Clustering Text "0" "What automatic compaction keeps; 0 turns it off." (compaction.retention)
     "auto-compaction-mode" Clustering Text "periodic" "What the retention counts: `periodic` (time) or `revision`." (compaction.mode)
@@ -218,22 +231,22 @@ flags! {
     "peer-client-cert-auth" Security Bool "false" "Require certificates of peers." NotBuilt
     "peer-trusted-ca-file" Security Text "" "Authorities of peers' certificates." NotBuilt
     "peer-auto-tls" Security Bool "false" "Make a certificate for peers." NotBuilt
-    "self-signed-cert-validity" Security Uint "1" "Years that a certificate made here is valid." NoEffect
+    "self-signed-cert-validity" Security Uint "1" "Years that a certificate made here is valid. TLS is not built yet." NoEffect
     "peer-crl-file" Security Text "" "Revoked peer certificates." NotBuilt
     "peer-cert-allowed-cn" Security Text "" "Common names that peers may have." NotBuilt
     "peer-cert-allowed-hostname" Security Text "" "Names that a peer certificate may carry." NotBuilt
-    "cipher-suites" Security Text "" "TLS 1.2 cipher suites to allow." NotBuilt
+    "cipher-suites" Security Text "" "TLS 1.2 cipher suites to allow. TLS is not built yet." NoEffect
     "peer-skip-client-san-verification" Security Bool "false" "Do not compare a peer's address with its certificate." NotBuilt
-    "tls-min-version" Security Text "TLS1.2" "Lowest TLS version." NotBuilt
-    "tls-max-version" Security Text "" "Highest TLS version." NotBuilt
+    "tls-min-version" Security Text "TLS1.2" "Lowest TLS version. TLS is not built yet." NoEffect
+    "tls-max-version" Security Text "" "Highest TLS version. TLS is not built yet." NoEffect
     "cors" Security Text "*" "Origins that browsers may call from." {cors}
     "host-whitelist" Security Text "*" "Host names that plain HTTP requests may ask for." {host_whitelist}
 
     "auth-token" Auth Text "simple" "Kind of tokens." NotBuilt
-    "bcrypt-cost" Auth Uint "10" "Cost of hashing passwords." NoEffect
-    "auth-token-ttl" Auth Uint "300" "Seconds that a simple token lives." NoEffect
+    "bcrypt-cost" Auth Uint "10" "Cost of hashing passwords. Users are not built yet." NoEffect
+    "auth-token-ttl" Auth Uint "300" "Seconds that a simple token lives. Users are not built yet." NoEffect
 
-    "enable-pprof" Profiling Bool "false" "Serve profiles." NotBuilt
+    "enable-pprof" Profiling Bool "false" "Serve profiles. They are not built yet." ["false"]
     "metrics" Profiling Text "basic" "`extensive` adds histograms of handling times." (http.metrics)
 
     "logger" Logging Text "zap" "Kind of logger: only `zap`." (log.logger)
@@ -241,14 +254,14 @@ flags! {
     "log-level" Logging Text "info" "Least level that is logged: debug, info, warn, error, panic, fatal." (log.level)
     "log-format" Logging Text "json" "Form of lines: json or console." (log.format)
     "enable-log-rotation" Logging Bool "false" "Rotate the log file." NotBuilt
-    "log-rotation-config-json" Logging Text "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}" "How to rotate." NoEffect
+    "log-rotation-config-json" Logging Text "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}" "How to rotate. Rotation is not built yet." NoEffect
     "warning-unary-request-duration" Logging Duration "300ms" "Calls that take longer are logged." (limits.warning_unary_request_duration)
 
     "enable-distributed-tracing" Tracing Bool "false" "Export spans." NotBuilt
-    "distributed-tracing-address" Tracing Text "localhost:4317" "Address of the collector." NoEffect
-    "distributed-tracing-service-name" Tracing Text "etcd" "Service name of spans." NoEffect
-    "distributed-tracing-instance-id" Tracing Text "" "Instance id of spans." NoEffect
-    "distributed-tracing-sampling-rate" Tracing Int "0" "Samples per million spans." NoEffect
+    "distributed-tracing-address" Tracing Text "localhost:4317" "Address of the collector. Tracing is not built yet." NoEffect
+    "distributed-tracing-service-name" Tracing Text "etcd" "Service name of spans. Tracing is not built yet." NoEffect
+    "distributed-tracing-instance-id" Tracing Text "" "Instance id of spans. Tracing is not built yet." NoEffect
+    "distributed-tracing-sampling-rate" Tracing Int "0" "Samples per million spans. Tracing is not built yet." NoEffect
 
     "corrupt-check-time" Features Duration "0s" "Interval of the corruption check; 0 turns it off." NotBuilt
     "compact-hash-check-time" Features Duration "1m" "Interval of the compaction hash check." {compact_hash_check_time}

@@ -4,14 +4,20 @@
 //!   ETCD_* for flags not given ─▶ ├─▶ Config ──validate──▶ ready to run
 //!   defaults ──────────────────▶ ┘
 //!
-//! Every flag of etcd is known. One whose meaning is not built yet may be given with its default; any other value is
-//! refused with a sentence that says so, so that nobody believes to be protected by what is not there.
+//! Or, with `--config-file`: the file alone stands in the place of flags and environment (`file`).
+//!
+//! Every flag of etcd is known. One that turns on what is not built yet is refused with a sentence that says so, so that
+//! nobody believes to be protected by what is not there. One that only shapes it, or for which this server has no use, is
+//! warned of.
 
+mod adjust;
 mod cluster;
 mod environment;
 mod features;
+mod file;
 mod flags;
 mod help;
+mod host;
 mod parse;
 mod urls;
 mod validate;
@@ -24,6 +30,7 @@ use ferrite_observe::log::Format;
 pub use cluster::{ClusterState, InitialCluster};
 pub use features::{Feature, Features};
 pub use help::{USAGE, go_arch, listing, version};
+pub use host::default_host;
 pub use parse::{Command, parse};
 pub use urls::{Scheme, Url, joined};
 pub use value::{duration, parse_duration};
@@ -80,7 +87,6 @@ pub struct Cluster {
     pub initial: String,
     pub state: String,
     pub token: String,
-    pub strict_reconfig_check: bool,
     pub max_learners: i64,
     pub downgrade_check_time: Duration,
 }
@@ -182,6 +188,8 @@ pub enum ConfigError {
     Invalid(String),
     /// A line of its own in the log has said it already, exit 1.
     Said,
+    /// A line on stderr that is none of the log, exit 1.
+    Printed(String),
     /// A log level that is none: etcd panics, exit 2.
     Level(String),
 }

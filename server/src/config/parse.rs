@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use ferrite_observe::log;
 use ferrite_observe::log::{Logger, lines};
 
-use super::environment;
 use super::flags::{FLAGS, Flag, Kind, find};
 use super::value::parse_bool;
 use super::{
-    Cluster, Compaction, Config, ConfigError, Features, Http, KeepaliveFlags, Limits, Log, Member, Raft, Urls, cluster,
+    Cluster, Compaction, Config, ConfigError, Features, Http, KeepaliveFlags, Limits, Log, Member, Raft, Urls,
 };
+use super::{environment, file};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -62,8 +62,28 @@ pub fn parse(
     if given.iter().any(|(name, value)| *name == "version" && parse_bool(value) == Some(true)) {
         return Ok(Command::Version);
     }
-    environment::read(&mut config, &mut given, environment, logger)?;
-    finish(&mut config, &given, logger)?;
+    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let named = given.iter().find(|(name, value)| *name == "config-file" && !value.is_empty());
+    let variable = || environment.iter().find(|(name, _)| name == "ETCD_CONFIG_FILE");
+    let file = named.map(|(_, path)| path).or_else(|| variable().map(|(_, path)| path)).filter(|path| !path.is_empty());
+    if let Some(path) = file {
+        // It stands alone: what flags and environment gave is forgotten.
+        config = Config::default();
+        let given = file::read(&mut config, path);
+        log!(logger, lines::LOADED_FILE, path);
+        finish(&mut config, &given?, logger)?;
+    } else {
+        environment::read(&mut config, &mut given, environment, logger)?;
+        if given.iter().any(|(name, value)| *name == "discovery-fallback" && value == "proxy") {
+            let text = "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
+            return Err(ConfigError::Invalid(text.to_owned()));
+        }
+        let has = |name: &str| given.iter().any(|(given, _)| *given == name);
+        if has("listen-client-urls") && !has("advertise-client-urls") {
+            config.urls.advertise_client.clear();
+        }
+        finish(&mut config, &given, logger)?;
+    }
     Ok(Command::Serve(Box::new(config)))
 }
 
@@ -94,24 +114,14 @@ fn bad_value(flag: &Flag, value: &str, error: &str) -> ConfigError {
 /// What follows from which flags were given, by whatever way.
 fn finish(config: &mut Config, given: &BTreeSet<(&'static str, String)>, logger: &Logger) -> Result<(), ConfigError> {
     let has = |name: &str| given.iter().any(|(given, _)| *given == name);
-    if given.iter().any(|(name, value)| *name == "config-file" && !value.is_empty()) {
-        return Err(not_built("config-file"));
-    }
-    if given.iter().any(|(name, value)| *name == "discovery-fallback" && value == "proxy") {
-        let text = "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
-        return Err(ConfigError::Invalid(text.to_owned()));
-    }
     for (name, value) in given {
-        if find(name).is_some_and(|flag| flag.asks_for_what_is_not_built(value)) {
+        let flag = find(name).expect("only flags are given");
+        if flag.asks_for_what_is_not_built(value) {
             return Err(not_built(name));
         }
-    }
-    if has("listen-client-urls") && !has("advertise-client-urls") {
-        config.urls.advertise_client.clear();
-    }
-    let default = |name: &str| find(name).map_or("", |flag| flag.default);
-    if config.member.name != default("name") && config.cluster.initial == default("initial-cluster") {
-        config.cluster.initial = cluster::from_name(&config.member.name, &config.urls.advertise_peer);
+        if flag.is_without_effect(value) {
+            log!(logger, lines::FLAG_WITHOUT_EFFECT, *name, value, flag.help);
+        }
     }
     config.validate(logger)?;
     if has("max-snapshots") {
@@ -156,7 +166,6 @@ impl Default for Config {
                 initial: String::new(),
                 state: String::new(),
                 token: String::new(),
-                strict_reconfig_check: true,
                 max_learners: 0,
                 downgrade_check_time: nothing,
             },
@@ -218,7 +227,6 @@ mod tests {
         let c = config("-name=a --data-dir /d --pre-vote=false -snapshot-count 0x10 --name b", &[]);
         assert_eq!((&*c.member.name, &*c.member.data_dir, c.member.snapshot_count), ("b", "/d", 16));
         assert!(!c.raft.pre_vote);
-        assert_eq!(c.cluster.initial, "b=http://localhost:2380");
         let c = config(&format!("--listen-client-urls http://127.0.0.1:2,http://127.0.0.1:1 {client} --force=x"), &[]);
         assert_eq!(joined(&c.urls.listen_client), "http://127.0.0.1:1,http://127.0.0.1:2");
         let c = config("--grpc-keepalive-min-time=1m30s", &[]);
@@ -228,7 +236,6 @@ mod tests {
     #[test]
     fn defaults() {
         let c = config("", &[]);
-        assert_eq!(c.member.data_dir, "default.etcd");
         assert_eq!(c.limits.max_concurrent_streams, u32::MAX);
         assert_eq!(c.quota_bytes(), Some(2 << 30));
         assert_eq!(c.request_timeout(), Duration::from_secs(7));
@@ -288,10 +295,7 @@ mod tests {
                 "--cert-file x",
                 invalid("--cert-file asks for what is not built yet in Ferrite; leave it at its default"),
             ),
-            (
-                "--config-file x",
-                invalid("--config-file asks for what is not built yet in Ferrite; leave it at its default"),
-            ),
+            ("--config-file /no/such/file", invalid("/no/such/file: No such file or directory (os error 2)")),
             (
                 "--discovery-fallback proxy",
                 invalid("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""),
@@ -341,6 +345,48 @@ mod tests {
         ] {
             assert_eq!(check(arguments, &[]).unwrap_err(), error, "{arguments}");
         }
+    }
+
+    #[test]
+    fn a_flag_is_built_or_refused_or_warned_of() {
+        let warned = |arguments: &str| {
+            let (logger, text) = Logger::to_memory(ferrite_observe::log::Level::Warn);
+            assert!(parse(&words(arguments), [], &logger).is_ok(), "{arguments}");
+            let text = text.lock().unwrap().clone();
+            text.lines().filter(|line| line.contains("the flag has no effect")).count()
+        };
+        for (arguments, count) in [
+            ("", 0),
+            ("--enable-grpc-gateway=true", 1),
+            ("--enable-grpc-gateway", 1),
+            ("--enable-grpc-gateway=false", 0),
+            ("--enable-pprof=false --backend-batch-limit 0", 0),
+            ("--enable-pprof --backend-batch-limit 9 --bcrypt-cost 4", 3),
+            ("--strict-reconfig-check=false --tls-min-version TLS1.3", 2),
+        ] {
+            assert_eq!(warned(arguments), count, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn a_file_stands_alone() {
+        let dir = std::env::temp_dir().join(format!("ferrite-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a.yml").display().to_string();
+        std::fs::write(&path, "name: f\nlisten-client-urls: http://127.0.0.1:1\n").unwrap();
+        let c = config(&format!("--config-file {path} --name g --snapshot-count 3"), &[("ETCD_MAX_WALS", "x")]);
+        assert_eq!((&*c.member.name, c.member.snapshot_count), ("f", 10_000));
+        // Unlike on the command line.
+        assert_eq!(joined(&c.urls.advertise_client), "http://localhost:2379");
+        assert_eq!(config("", &[("ETCD_CONFIG_FILE", &path)]).member.name, "f");
+        std::fs::write(&path, "cert-file: x\nclient-transport-security: {cert-file: z}\n").unwrap();
+        assert_eq!(
+            check(&format!("--config-file {path}"), &[]).unwrap_err(),
+            ConfigError::Invalid(
+                "--cert-file asks for what is not built yet in Ferrite; leave it at its default".into()
+            )
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What must hold between values, in the order in which etcd looks.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ferrite_observe::log;
 use ferrite_observe::log::{GoDuration, Level, Logger, lines};
@@ -10,6 +11,8 @@ use super::value::duration;
 use super::{Config, ConfigError, Feature};
 
 const MAX_ELECTION_MS: u64 = 50_000;
+/// What `--warning-unary-request-duration=0` means.
+const DEFAULT_UNARY_WARNING: Duration = Duration::from_millis(300);
 
 impl Config {
     /// Checks everything, and fills in what follows from other values.
@@ -50,16 +53,8 @@ impl Config {
         if self.member.name == "default" {
             log!(logger, lines::DEFAULT_NAME, &self.member.name);
         }
-        if self.member.data_dir.is_empty() {
-            self.member.data_dir = format!("{}.etcd", self.member.name);
-            log!(logger, lines::DATA_DIR_UNSET, &self.member.data_dir);
-        }
-        for (value, default) in
-            [(&mut self.member.snapshot_count, 10_000), (&mut self.member.snapshot_catchup_entries, 5_000)]
-        {
-            if *value == 0 {
-                *value = default;
-            }
+        if self.limits.warning_unary_request_duration.is_zero() {
+            self.limits.warning_unary_request_duration = DEFAULT_UNARY_WARNING;
         }
         Ok(())
     }

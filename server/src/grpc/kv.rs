@@ -53,6 +53,7 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
         let found = handle.state().keyspace.range(&request)?;
         return Ok(answer::range(&found, Some(&handle.header(found.revision))));
     }
+    // The answer is put together where its values have just been read: they are in that core's caches.
     let header = handle.header_without_revision();
     let is_short = is_short(handle, &request);
     services

@@ -121,6 +121,10 @@ impl Services {
         let Some(id) = LeaseId::new(id) else { return Ok(0) };
         let lessor = &self.handle.state().lessor;
         let mut is_confirmed = false;
+        if !self.settings.renews_at_once {
+            self.handle.confirm_read().await?;
+            is_confirmed = true;
+        }
         loop {
             match lessor.renew(id, self.handle.now())? {
                 Renewal::Renewed { ttl_seconds } => return Ok(ttl_seconds),

@@ -26,6 +26,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     let s = services.clone();
     router.unary("/etcdserverpb.Maintenance/Defragment", async move |_: pb::DefragmentRequest, caller| {
         s.admit(&caller)?;
+        let _pause = s.settings.pauses_on_defragment.then(|| s.handle.pause());
         s.handle.defragment().await?;
         Ok(pb::DefragmentResponse::default())
     });

@@ -114,7 +114,7 @@ mod tests {
             state: state(),
             sizes: Default::default(),
             clock: Clock::start(),
-            limits: CallLimits { request_bytes: 1 << 20, timeout },
+            limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
             load: Load::default(),
             reads,
         });
@@ -123,6 +123,8 @@ mod tests {
             max_request_bytes: 1 << 20,
             quota_bytes: 0,
             watch_progress_interval: Duration::ZERO,
+            pauses_on_defragment: false,
+            renews_at_once: false,
         };
         let handle = Handle::new(door.clone(), Arc::<Post>::default());
         (Services { handle, settings, budget: Arc::new(budget) }, door, threads)

@@ -112,7 +112,7 @@ async fn health_reason(site: &Site, excluded: &[&str], serializable: bool) -> Op
 }
 
 async fn linearizable_read(site: &Site) -> Result<(), String> {
-    site.handle.confirm_read().await.map_err(|error| Status::from(error).message.into_owned())
+    site.handle.confirm_read_by_member().await.map_err(|error| Status::from(error).message.into_owned())
 }
 
 /// Runs checks one after the other and lists them.

@@ -129,7 +129,7 @@ impl Site {
 
     /// Whether the cluster is on its way to an older version.
     async fn downgrade_enabled(&self) -> Response<Bytes> {
-        if let Err(error) = self.handle.confirm_read().await {
+        if let Err(error) = self.handle.confirm_read_by_member().await {
             let text = format!("failed linearized read: {}", Status::from(error).message);
             return answer::error(StatusCode::INTERNAL_SERVER_ERROR, &text);
         }

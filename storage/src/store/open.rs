@@ -238,9 +238,7 @@ fn read_tail<V: Vfs>(
 ) -> Result<TailSegment<V>, StoreError> {
     let path = home.path(&segment_name(id));
     let file = open_named(home, &path, Mode::ReadWrite)?;
-    let mut bytes = vec![0; file.len()? as usize];
-    let length = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(length);
+    let bytes = file.read_all()?;
     check_header(&bytes, id, reading.last.index.next()).map_err(|bad| StoreError::bad(&path, bad))?;
 
     let mut places = Vec::new();
@@ -277,8 +275,8 @@ fn read_tail<V: Vfs>(
         erase(&file, position, written)?;
     }
     // What was reserved before still is, so this needs space only where a crash has lost it.
-    let reserved = match home.allocate(&file, segment_bytes.max(length as u64)) {
-        Ok(()) => segment_bytes.max(length as u64),
+    let reserved = match home.allocate(&file, segment_bytes.max(bytes.len() as u64)) {
+        Ok(()) => segment_bytes.max(bytes.len() as u64),
         Err(StoreError::Full { .. }) => position,
         Err(error) => return Err(error),
     };

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 
 use super::{Error, File, Lock, Mapping, Mode, Result, Vfs, sys};
 
@@ -115,6 +115,20 @@ impl File for DiskFile {
         self.file.metadata().map(|metadata| metadata.len()).map_err(self.failed("examine"))
     }
 
+    fn written_end(&self) -> Result<u64> {
+        let mut end = 0;
+        loop {
+            let hole = rustix::fs::seek(&self.file, SeekFrom::Data(end))
+                .and_then(|data| rustix::fs::seek(&self.file, SeekFrom::Hole(data)));
+            match hole {
+                Ok(hole) => end = hole,
+                Err(rustix::io::Errno::NXIO) => return Ok(end),
+                Err(rustix::io::Errno::INVAL) => return self.len(),
+                Err(error) => return Err(self.failed("look for the data of")(error)),
+            }
+        }
+    }
+
     fn set_len(&self, length: u64) -> Result<()> {
         self.file.set_len(length).map_err(self.failed("set the length of"))
     }
@@ -199,6 +213,29 @@ mod tests {
         assert!(!Disk.exists(&to).unwrap() && Disk.exists(&path).unwrap());
         Disk.remove_dir_all(home.path()).unwrap();
         Disk.remove_dir_all(home.path()).unwrap();
+    }
+
+    #[test]
+    fn space_that_was_only_taken_is_known_to_be_zeros() {
+        let home = tempfile::tempdir().unwrap();
+        // Each in a file of its own: what was read once is in memory, and no longer told from data.
+        for (number, places) in [&[][..], &[10], &[3 << 20], &[10, 3 << 20], &[(8 << 20) - 1]].iter().enumerate() {
+            let file = Disk.open(&home.path().join(number.to_string()), Mode::CreateNew).unwrap();
+            file.allocate(0, 8 << 20).unwrap();
+            for (count, place) in places.iter().enumerate() {
+                file.write_at(b"x", *place).unwrap();
+                if count == 0 {
+                    file.sync_data().unwrap();
+                }
+            }
+            let written = places.last().map_or(0, |last| last + 1);
+            assert!((written..=8 << 20).contains(&file.written_end().unwrap()));
+            let mut whole = vec![7; 8 << 20];
+            assert_eq!(file.read_all().unwrap().len(), file.read_at(&mut whole, 0).unwrap());
+            assert!(file.read_all().unwrap() == whole);
+            file.set_len(written).unwrap();
+            assert_eq!(file.read_all().unwrap().len() as u64, written);
+        }
     }
 
     #[test]

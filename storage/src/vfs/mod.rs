@@ -14,6 +14,7 @@ mod disk;
 mod error;
 pub mod lying;
 mod mapping;
+mod optional_sync;
 mod sys;
 
 use std::fmt::Debug;
@@ -23,6 +24,7 @@ pub use disk::{Disk, DiskFile};
 pub use error::{Error, Result};
 pub use lying::LyingDisk;
 pub use mapping::Mapping;
+pub use optional_sync::{OptionalSync, OptionalSyncFile};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +68,7 @@ pub trait Vfs: Clone + Debug + Send + Sync + 'static {
 
     /// All of a file.
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let file = self.open(path, Mode::Read)?;
-        let mut bytes = vec![0; file.len()? as usize];
-        let length = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(length);
-        Ok(bytes)
+        self.open(path, Mode::Read)?.read_all()
     }
 }
 
@@ -83,6 +81,21 @@ pub trait File: Debug + Send + Sync + 'static {
     fn len(&self) -> Result<u64>;
     fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+    /// All of the file. Space that was taken and never written is not read, where the file system knows of it.
+    fn read_all(&self) -> Result<Vec<u8>> {
+        // Zeros that were never touched take no memory: most of a log's last segment is such.
+        let mut bytes = vec![0; self.len()? as usize];
+        let written = self.written_end()?.min(bytes.len() as u64) as usize;
+        let filled = self.read_at(&mut bytes[..written], 0)?;
+        if filled < written {
+            bytes.truncate(filled);
+        }
+        Ok(bytes)
+    }
+    /// From where on the file is certainly zeros, found without reading it. Its length, if nothing is known.
+    fn written_end(&self) -> Result<u64> {
+        self.len()
     }
     /// Cuts the file, or lengthens it with zeros that take no space yet.
     fn set_len(&self, length: u64) -> Result<()>;

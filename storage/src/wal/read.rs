@@ -88,15 +88,13 @@ pub(super) fn read<V: Vfs>(
         if mode == Mode::ReadWrite && !file.try_lock(Lock::OpenFile)? {
             return Err(WalError::Locked { file: path });
         }
-        let bytes = &mut reading.tail.bytes;
         let length = file.len()?;
         if length > MAX_SEGMENT_BYTES {
             let what = format!("it is {length} bytes long, which no segment is");
             return Err(WalError::Corrupt { file: path, offset: 0, what, remedy: REMEDY });
         }
-        bytes.resize(length as usize, 0);
-        let length = file.read_at(bytes, 0)?;
-        bytes.truncate(length);
+        reading.tail.bytes = file.read_all()?;
+        let bytes = &reading.tail.bytes;
 
         let end = reading.contents.read_segment(bytes);
         let is_last = number + 1 == names.len();

@@ -1,0 +1,198 @@
+//! Connections to peers.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::body::PeerBody;
+use crate::peer::IO_TIMEOUT;
+use crate::urls::{PeerUrl, Scheme};
+
+/// A connection's bytes.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection that is being made.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
+
+/// Makes connections: with TLS, from a certain address, or as tests want them.
+pub trait Connect: Debug + Send + Sync + 'static {
+    fn connect(&self, url: &PeerUrl) -> Connecting;
+}
+
+/// Connections without TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Connect for Plain {
+    fn connect(&self, url: &PeerUrl) -> Connecting {
+        let url = url.clone();
+        Box::pin(async move {
+            match url.scheme {
+                Scheme::Http => {
+                    let socket = TcpStream::connect(&url.address).await?;
+                    socket.set_nodelay(true)?;
+                    Ok(Box::new(socket) as Box<dyn Io>)
+                }
+                Scheme::Unix => Ok(Box::new(UnixStream::connect(&url.address).await?) as Box<dyn Io>),
+                Scheme::Https | Scheme::Unixs => {
+                    Err(io::Error::new(io::ErrorKind::Unsupported, format!("{url} needs TLS, which is not set up")))
+                }
+            }
+        })
+    }
+}
+
+/// An HTTP connection to one URL of a peer.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    requests: SendRequest<PeerBody>,
+    url: PeerUrl,
+}
+
+impl Connection {
+    /// Connects within `limit`.
+    pub(crate) async fn open(connect: &dyn Connect, url: &PeerUrl, limit: Duration) -> io::Result<Connection> {
+        let io = timeout(limit, connect.connect(url)).await.map_err(|_| timed_out("connecting"))??;
+        let (requests, connection) =
+            http1::handshake(TokioIo::new(Impatient::new(io))).await.map_err(io::Error::other)?;
+        // Ends with the last of the handle and the answer's body. What it dies of, they are told.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection { requests, url: url.clone() })
+    }
+
+    pub(crate) fn url(&self) -> &PeerUrl {
+        &self.url
+    }
+
+    /// Whether another request can be sent.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
+    /// Sends a request for `path`, and waits for the head of the answer. Does not limit how long: the body may be long.
+    pub(crate) async fn send(
+        &mut self,
+        request: http::request::Builder,
+        path: &str,
+        body: PeerBody,
+    ) -> io::Result<Response<Incoming>> {
+        let host = match self.url.scheme {
+            Scheme::Http | Scheme::Https => &self.url.address,
+            // A path is no host.
+            Scheme::Unix | Scheme::Unixs => "localhost",
+        };
+        let target: Uri = format!("{}{path}", self.url.prefix).parse().map_err(io::Error::other)?;
+        let request: Request<PeerBody> =
+            request.uri(target).header(header::HOST, host).body(body).map_err(io::Error::other)?;
+        self.requests.ready().await.map_err(io::Error::other)?;
+        self.requests.send_request(request).await.map_err(io::Error::other)
+    }
+}
+
+pub(crate) fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} took too long"))
+}
+
+/// A connection that breaks when a write does not get on for [`IO_TIMEOUT`]. How long to wait for bytes is for the reader
+/// to say, who knows what is to come.
+#[derive(Debug)]
+pub struct Impatient<T> {
+    io: T,
+    /// Set while a write waits.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Impatient<T> {
+    pub fn new(io: T) -> Impatient<T> {
+        Impatient { io, until: None }
+    }
+
+    fn watch<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.until = None;
+            return written;
+        }
+        let until = self.until.get_or_insert_with(|| Box::pin(sleep(IO_TIMEOUT)));
+        if until.deadline() <= Instant::now() {
+            return Poll::Ready(Err(timed_out("a write")));
+        }
+        ready!(until.as_mut().poll(cx));
+        Poll::Ready(Err(timed_out("a write")))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Impatient<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_does_not_get_on_breaks_the_connection() {
+        let (ours, mut theirs) = tokio::io::duplex(100);
+        let mut ours = Impatient::new(ours);
+        let begin = Instant::now();
+        // As long as bytes go out now and then, it may take as long as it takes.
+        let read_slowly = async {
+            for _ in 0..10 {
+                sleep(IO_TIMEOUT / 2).await;
+                theirs.read_exact(&mut [0; 50]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(ours.write_all(&[0; 600]), read_slowly);
+        written.unwrap();
+        assert!(begin.elapsed() >= IO_TIMEOUT * 5);
+        let begin = Instant::now();
+        let error = ours.write_all(&[0; 200]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() < IO_TIMEOUT * 2);
+    }
+}

@@ -1,0 +1,86 @@
+//! Messages one by one, as posts: for a peer that has not asked for streams (yet).
+
+use std::io;
+use std::sync::Arc;
+
+use ferrite_proto::raftpb;
+use ferrite_raft::Message;
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use prost::Message as _;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::body::PeerBody;
+use crate::dial::{Connection, timed_out};
+use crate::headers::introduce;
+use crate::peer::{IO_TIMEOUT, Link};
+use crate::queue::Receiver;
+
+/// Messages that wait. Full: dropped, and Raft told.
+pub(crate) const MESSAGES: usize = 64;
+/// Posts at a time.
+const WORKERS: usize = 4;
+
+pub(crate) const PATH: &str = "/raft";
+
+pub(crate) fn start(link: &Arc<Link>, posts: Receiver) -> Vec<AbortHandle> {
+    let posts = Arc::new(Mutex::new(posts));
+    let workers = (0..WORKERS).map(|_| {
+        let (link, posts) = (link.clone(), posts.clone());
+        link.context.runtime.clone().spawn(work(link, posts)).abort_handle()
+    });
+    workers.collect()
+}
+
+async fn work(link: Arc<Link>, posts: Arc<Mutex<Receiver>>) {
+    let mut connection = None;
+    loop {
+        let Some(message) = posts.lock().await.next().await else { return };
+        let url = link.url();
+        let sent = timeout(link.context.dial_timeout + IO_TIMEOUT, post(&link, &mut connection, &message)).await;
+        match sent.unwrap_or_else(|_| Err(timed_out("a post"))) {
+            Ok(()) => link.activate(),
+            Err(error) => {
+                connection = None;
+                link.url_failed(&url);
+                link.deactivate("failed to write", &error);
+                link.metrics.send_failed();
+                link.owner.unreachable(link.remote);
+            }
+        }
+    }
+}
+
+async fn post(link: &Link, kept: &mut Option<Connection>, message: &Message) -> io::Result<()> {
+    let context = &link.context;
+    let url = link.url();
+    let connection = match kept.take().filter(|kept| kept.is_usable() && *kept.url() == url) {
+        Some(usable) => kept.insert(usable),
+        None => kept.insert(Connection::open(&*context.connect, &url, context.dial_timeout).await?),
+    };
+    let message: raftpb::Message = message.into();
+    let body = message.encode_to_vec();
+    let length = body.len();
+    let request = introduce(&context.local, Request::post("/")).header(CONTENT_TYPE, "application/protobuf");
+    let answer = connection.send(request, PATH, PeerBody::whole(body)).await?;
+    let status = answer.status();
+    // The connection can be used again once the answer is read.
+    answer.into_body().collect().await.map_err(io::Error::other)?;
+    link.metrics.sent(length);
+    accepted(link, &url, status)
+}
+
+/// What the status of the answer to a post means.
+pub(crate) fn accepted(link: &Link, url: &impl std::fmt::Display, status: StatusCode) -> io::Result<()> {
+    match status {
+        StatusCode::NO_CONTENT => Ok(()),
+        StatusCode::FORBIDDEN => {
+            link.owner.removed(link.remote);
+            Err(io::Error::other("the member was removed from the cluster"))
+        }
+        status => Err(io::Error::other(format!("{url} answers {status}"))),
+    }
+}

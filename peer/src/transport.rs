@@ -1,0 +1,184 @@
+//! All peers: who there is, and messages to them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrite_observe::log;
+use ferrite_observe::log::{Id, Logger, lines};
+use ferrite_observe::metrics::Registry;
+use ferrite_raft::{Message, NodeId};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::dial::Connect;
+use crate::frame::Stream;
+use crate::headers::Refusal;
+use crate::local::Local;
+use crate::outgoing::Outgoing;
+use crate::owner::Owner;
+use crate::peer::{Kind, Peer};
+use crate::snapshot::{self, DatabasePieces};
+use crate::urls::Urls;
+
+/// What all peers have in common.
+pub(crate) struct Context {
+    pub(crate) local: Local,
+    pub(crate) owner: Arc<dyn Owner>,
+    pub(crate) connect: Arc<dyn Connect>,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) runtime: Handle,
+    pub(crate) logger: Logger,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// A message that is not for us, or not of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misdirected {
+    #[error("cannot process message from removed member")]
+    Removed,
+    #[error("cannot process message to mismatch member")]
+    Mismatch,
+}
+
+impl Context {
+    /// Whether a message is for this member, and of one that was not removed.
+    pub(crate) fn admit(&self, message: &Message) -> Result<(), Misdirected> {
+        let (local, from) = (Id(self.local.member.0), Id(message.from.0));
+        if self.owner.is_removed(message.from) {
+            log!(self.logger, lines::REJECTED_FROM_REMOVED, local, from);
+            return Err(Misdirected::Removed);
+        }
+        if message.to != self.local.member {
+            log!(self.logger, lines::REJECTED_TO_MISMATCH, local, from, Id(message.to.0));
+            return Err(Misdirected::Mismatch);
+        }
+        Ok(())
+    }
+}
+
+/// The peers of a member. A clone is the same transport. Tasks end when the last clone is dropped, or at
+/// [`stop`](Self::stop).
+#[derive(Clone, Debug)]
+pub struct Transport(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    context: Arc<Context>,
+    peers: RwLock<HashMap<NodeId, (Kind, Peer)>>,
+}
+
+impl Transport {
+    /// A transport without peers. Its tasks will run on the current runtime. A connection has to be made within
+    /// `dial_timeout`; etcd takes one second and an election timeout.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(
+        local: Local,
+        owner: Arc<dyn Owner>,
+        connect: Arc<dyn Connect>,
+        dial_timeout: Duration,
+        logger: Logger,
+        registry: Arc<Registry>,
+    ) -> Transport {
+        let context = Context { local, owner, connect, dial_timeout, runtime: Handle::current(), logger, registry };
+        Transport(Arc::new(Inside { context: Arc::new(context), peers: RwLock::default() }))
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.0.context
+    }
+
+    /// A member of the cluster from now on. One that is known already is left as it is.
+    pub fn add_peer(&self, id: NodeId, urls: &[String]) {
+        self.add(id, urls, Kind::Member);
+    }
+
+    /// One that is answered although the log has not named it yet: it asked us, or was there when we joined.
+    pub fn add_remote(&self, id: NodeId, urls: &[String]) {
+        self.add(id, urls, Kind::Remote);
+    }
+
+    fn add(&self, id: NodeId, urls: &[String], kind: Kind) {
+        if id == self.0.context.local.member {
+            return;
+        }
+        let Some(urls) = self.readable(id, urls) else { return };
+        let mut peers = self.0.peers.write();
+        let known = peers.get(&id).map(|(kind, _)| *kind);
+        if known.is_none() || (known, kind) == (Some(Kind::Remote), Kind::Member) {
+            peers.insert(id, (kind, Peer::start(&self.0.context, id, urls, kind)));
+        }
+    }
+
+    /// Not a member any more.
+    pub fn remove_peer(&self, id: NodeId) {
+        let removed = self.0.peers.write().remove(&id);
+        drop(removed);
+    }
+
+    /// A member has other URLs now.
+    pub fn update_peer(&self, id: NodeId, urls: &[String]) {
+        let Some(urls) = self.readable(id, urls) else { return };
+        if let Some((_, peer)) = self.0.peers.read().get(&id) {
+            peer.set_urls(urls);
+        }
+    }
+
+    fn readable(&self, id: NodeId, urls: &[String]) -> Option<Urls> {
+        let readable = Urls::new(urls);
+        if readable.is_none() {
+            log!(self.0.context.logger, lines::PEER_WITHOUT_URL, Id(id.0), urls);
+        }
+        readable
+    }
+
+    /// Puts messages on their way, each to the member that it is for. What cannot be sent is dropped; the owner is told
+    /// which member could not be reached. Never waits.
+    pub fn send(&self, messages: impl IntoIterator<Item = Message>) {
+        let peers = self.0.peers.read();
+        for message in messages {
+            if let Some((_, peer)) = peers.get(&message.to) {
+                peer.send(message);
+            }
+        }
+    }
+
+    /// Sends a snapshot: the message, then the database in `pieces`. The owner is told how it ended, also where the
+    /// member is not known.
+    pub fn send_snapshot(&self, message: Message, pieces: DatabasePieces) {
+        let link = self.0.peers.read().get(&message.to).map(|(_, peer)| peer.link().clone());
+        match link {
+            Some(link) => _ = self.0.context.runtime.spawn(snapshot::send(link, message, pieces)),
+            None => self.0.context.owner.snapshot_sent(message.to, false),
+        }
+    }
+
+    /// Since when there is a connection with a member; `None` if there is none.
+    pub fn active_since(&self, id: NodeId) -> Option<Instant> {
+        self.0.peers.read().get(&id).and_then(|(_, peer)| peer.link().active_since())
+    }
+
+    /// Ends all connections, and sends nothing any more.
+    pub fn stop(&self) {
+        let peers = std::mem::take(&mut *self.0.peers.write());
+        drop(peers);
+    }
+
+    /// A member asks for a stream.
+    pub(crate) fn attach(&self, id: NodeId, stream: Stream) -> Result<Outgoing, Refusal> {
+        match self.0.peers.read().get(&id) {
+            Some((Kind::Member, peer)) => Ok(peer.attach(stream)),
+            _ => Err(Refusal::UnknownSender),
+        }
+    }
+}
