@@ -9,18 +9,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_raft::{ChangeKind, ConfChangeV2, Entry, Index, MemberChange, NodeId};
-use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange as StateChange, Proposal};
-use ferrite_state::{Halt, State, Want};
+use ferrite_state::command::{Command, CommandError, ConfChange, Kind, MemberChange as StateChange, Proposal};
+use ferrite_state::{ApplyError, Halt, State, Want};
 use ferrite_state::{Outcome, RequestId, Response};
 use ferrite_storage::{Revision, WindowWriter};
 
 use crate::member::{Apply, ConfChanged, Waiter, Waits};
 use crate::progress::Progress;
+use crate::timing::ApplyTiming;
 
-/// Keys that one step of trimming looks at.
-const TRIM_KEYS: usize = 1000;
 /// Entries between two looks for waiters that have given up: their entries may never come.
 const SWEEP_ENTRIES: usize = 100_000;
 
@@ -52,7 +52,17 @@ pub struct ApplyDone<P> {
     pub waits_for_store: bool,
     /// What the window takes up in memory.
     pub window_bytes: u64,
+    /// What took longer to apply than is usual.
+    pub slow: Vec<SlowApply>,
     pub is_closed: bool,
+}
+
+/// An entry that took long to apply.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowApply {
+    pub index: Index,
+    pub kind: Kind,
+    pub took: Duration,
 }
 
 /// Applying cannot go on: the member stops.
@@ -74,6 +84,25 @@ pub struct Applier<P> {
     progress: Arc<Progress>,
     pending: Pending<P>,
     stored: Index,
+    pace: TrimPace,
+    /// When the compaction that is being trimmed was begun.
+    trimming_since: Option<Instant>,
+    timing: ApplyTiming,
+}
+
+/// How fast a compaction is trimmed.
+#[derive(Clone, Copy, Debug)]
+pub struct TrimPace {
+    /// Keys that one step looks at (`--compaction-batch-limit`).
+    pub keys: usize,
+    /// How long it rests between two steps (`--compaction-sleep-interval`).
+    pub pause: Duration,
+}
+
+impl Default for TrimPace {
+    fn default() -> TrimPace {
+        TrimPace { keys: 1000, pause: Duration::ZERO }
+    }
 }
 
 /// Those who wait for an entry that has been proposed here.
@@ -87,13 +116,25 @@ struct Pending<P> {
 
 impl<P: Waiter> Applier<P> {
     /// `stored` is the last entry that is in the store. `dead` is what loading the state left for the store to forget.
-    pub fn new(state: State, window: WindowWriter, progress: Arc<Progress>, stored: Index) -> Applier<P> {
+    pub fn new(
+        state: State,
+        window: WindowWriter,
+        progress: Arc<Progress>,
+        stored: Index,
+        pace: TrimPace,
+        timing: ApplyTiming,
+    ) -> Applier<P> {
         let pending = Pending { waiters: HashMap::new(), entries_since_sweep: 0, physical: Vec::new() };
-        Applier { state, window, progress, pending, stored }
+        Applier { state, window, progress, pending, stored, pace, trimming_since: None, timing }
     }
 
-    /// Does all that waits, and a step of trimming.
-    pub fn step(&mut self, jobs: &mut Vec<ApplyJob<P>>) -> Result<ApplyDone<P>, ApplierError> {
+    /// How long to rest between two steps of trimming.
+    pub fn trim_pause(&self) -> Duration {
+        self.pace.pause
+    }
+
+    /// Does all that waits, and if `trims` a step of trimming.
+    pub fn step(&mut self, jobs: &mut Vec<ApplyJob<P>>, trims: bool) -> Result<ApplyDone<P>, ApplierError> {
         let mut done = ApplyDone {
             answers: Vec::new(),
             duties_done: Vec::new(),
@@ -104,6 +145,7 @@ impl<P: Waiter> Applier<P> {
             has_more: false,
             waits_for_store: false,
             window_bytes: 0,
+            slow: Vec::new(),
             is_closed: false,
         };
         let mut last = None;
@@ -111,8 +153,9 @@ impl<P: Waiter> Applier<P> {
             match job {
                 ApplyJob::Apply(apply) => {
                     self.pending.waiters.extend(apply.waiters);
+                    let mut begun = Instant::now();
                     for entry in &apply.entries {
-                        self.apply(entry, &mut done)?;
+                        begun = self.apply(entry, begun, &mut done)?;
                     }
                     last = apply.entries.last().map(|entry| (entry.index, entry.term)).or(last);
                 }
@@ -126,12 +169,15 @@ impl<P: Waiter> Applier<P> {
             done.wakes_member = self.progress.set_applied(index, term);
             self.pending.sweep();
         }
-        self.trim(&mut done);
+        if trims {
+            self.trim(&mut done);
+        }
         done.window_bytes = self.window.bytes();
         Ok(done)
     }
 
-    fn apply(&mut self, entry: &Entry, done: &mut ApplyDone<P>) -> Result<(), ApplierError> {
+    /// Applies an entry. Returns when it was done: one look at the clock ends this one and begins the next.
+    fn apply(&mut self, entry: &Entry, begun: Instant, done: &mut ApplyDone<P>) -> Result<Instant, ApplierError> {
         let Proposal { id, command, .. } = Proposal::parse(entry)?;
         let waiter = self.pending.waiters.remove(&id);
         let want = match waiter {
@@ -147,6 +193,17 @@ impl<P: Waiter> Applier<P> {
             }
         }
         let applied = self.state.apply(entry.index, entry.term, &command, want)?;
+        let ended = Instant::now();
+        if let Some(kind) = command.kind() {
+            // What has been compacted before is nobody's mistake.
+            let success = matches!(applied.outcome, Ok(_) | Err(ApplyError::Compacted));
+            let took = ended - begun;
+            self.timing.applied.observe(kind, success, took);
+            if took > self.timing.slow_after {
+                self.timing.slow.increment();
+                done.slow.push(SlowApply { index: entry.index, kind, took });
+            }
+        }
         self.window.append(applied.effect);
         self.pending.entries_since_sweep += 1;
         done.conf_changes.extend(applied.conf_change.map(|changed| ConfChanged { change: for_raft(changed.change) }));
@@ -160,7 +217,7 @@ impl<P: Waiter> Applier<P> {
             Some(Waits::Duty) => done.duties_done.push(id),
             None => {}
         }
-        Ok(())
+        Ok(ended)
     }
 
     fn publish(&mut self) {
@@ -171,7 +228,20 @@ impl<P: Waiter> Applier<P> {
     fn trim(&mut self, done: &mut ApplyDone<P>) {
         match self.state.next_trim() {
             Some(index) if index <= self.stored => {
-                let trimmed = self.state.trim_step(TRIM_KEYS);
+                let begun = Instant::now();
+                let since = *self.trimming_since.get_or_insert(begun);
+                let trimmed = self.state.trim_step(self.pace.keys);
+                let (ended, timing) = (Instant::now(), &self.timing.trim);
+                timing.index_step.observe(milliseconds(ended - begun));
+                timing.step.observe(milliseconds(ended - begun));
+                timing.revisions.add(trimmed.dead.len() as u64);
+                if trimmed.finished.is_some() {
+                    self.trimming_since = None;
+                    timing.whole.observe(milliseconds(ended - since));
+                    timing
+                        .last
+                        .set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs() as f64));
+                }
                 done.dead = trimmed.dead;
                 done.has_more = trimmed.more;
             }
@@ -181,6 +251,10 @@ impl<P: Waiter> Applier<P> {
         let physical = self.pending.physical.extract_if(.., |(compacted, ..)| *compacted as i64 <= finished);
         done.answers.extend(physical.map(|(_, waiter, outcome)| (waiter, outcome)));
     }
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
 }
 
 impl<P: Waiter> Pending<P> {

@@ -11,9 +11,10 @@ mod progress;
 mod reads;
 mod request_ids;
 mod store_keeper;
+mod timing;
 mod v2_snapshot;
 
-pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob};
+pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, SlowApply, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
 pub use inbox::{Inbox, Outlet, inbox};
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
@@ -23,3 +24,4 @@ pub use member::{
 pub use progress::Progress;
 pub use request_ids::RequestIds;
 pub use store_keeper::{StoreDone, StoreJob, StoreKeeper, StoreKeeperError};
+pub use timing::{ApplyTiming, ByKind, LogTiming, StoreTiming};

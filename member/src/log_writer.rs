@@ -5,6 +5,8 @@
 //!
 //! Any error ends the member: after a failed write or sync nothing is known of what is on disk.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use ferrite_raft::{ConfState, HardState, Index, Snapshot, SnapshotMeta};
 use ferrite_storage::snap::{SnapError, SnapshotFiles};
@@ -12,6 +14,7 @@ use ferrite_storage::vfs::Vfs;
 use ferrite_storage::wal;
 
 use crate::member::{Save, SaveNumber};
+use crate::timing::LogTiming;
 
 /// Work for the log writer.
 #[derive(Debug)]
@@ -70,11 +73,12 @@ pub struct LogWriter<V: Vfs> {
     keep: Keep,
     /// A checkpoint for whose `.snap` file there was no room.
     postponed: Option<LogCheckpoint>,
+    timing: LogTiming,
 }
 
 impl<V: Vfs> LogWriter<V> {
-    pub fn new(wal: wal::Wal<V>, snapshots: SnapshotFiles<V>, keep: Keep) -> LogWriter<V> {
-        LogWriter { wal, snapshots, keep, postponed: None }
+    pub fn new(wal: wal::Wal<V>, snapshots: SnapshotFiles<V>, keep: Keep, timing: LogTiming) -> LogWriter<V> {
+        LogWriter { wal, snapshots, keep, postponed: None, timing }
     }
 
     /// Does all that waits.
@@ -92,13 +96,13 @@ impl<V: Vfs> LogWriter<V> {
             }
         }
         if done.saved.is_some() {
-            self.wal.sync()?;
+            self.sync()?;
             done.syncs += 1;
         }
         done.checkpointed = self.checkpoint()?;
         if let Some(hard_state) = closed_with {
             self.wal.append(hard_state.as_ref(), &[])?;
-            self.wal.sync()?;
+            self.sync()?;
             self.wal.mark()?;
             done.is_closed = true;
         }
@@ -114,6 +118,18 @@ impl<V: Vfs> LogWriter<V> {
         Ok(LogDone { checkpointed, is_short_of_space: self.is_short_of_space(), ..LogDone::default() })
     }
 
+    fn sync(&mut self) -> Result<(), LogWriterError> {
+        let before = self.wal.bytes();
+        let begun = Instant::now();
+        self.wal.write()?;
+        let written = Instant::now();
+        self.timing.bytes.add(self.wal.bytes().saturating_sub(before) as f64);
+        self.wal.sync()?;
+        self.timing.write.observe_seconds(written - begun);
+        self.timing.sync.observe_seconds(written.elapsed());
+        Ok(())
+    }
+
     fn is_short_of_space(&self) -> bool {
         self.wal.space() == wal::Space::Short || self.postponed.is_some()
     }
@@ -127,6 +143,7 @@ impl<V: Vfs> LogWriter<V> {
     fn checkpoint(&mut self) -> Result<Option<(Index, ConfState)>, LogWriterError> {
         let Some(LogCheckpoint { hard_state, meta, members }) = self.postponed.take() else { return Ok(None) };
         let snapshot = Snapshot { meta, data: members };
+        let begun = Instant::now();
         match self.snapshots.save(&snapshot) {
             Err(SnapError::Io(error)) if error.is_full() => {
                 // The log only stays longer than it need be.
@@ -136,6 +153,8 @@ impl<V: Vfs> LogWriter<V> {
             }
             saved => saved?,
         }
+        self.timing.snapshot.observe_seconds(begun.elapsed());
+        self.timing.snapshot_sync.observe_seconds(begun.elapsed());
         // A term or a vote that was saved since this one was read stands.
         let last = self.wal.hard_state();
         let hard_state = HardState { commit: last.commit.max(hard_state.commit), ..last };
@@ -152,6 +171,7 @@ impl<V: Vfs> LogWriter<V> {
 mod tests {
     use std::path::Path;
 
+    use ferrite_observe::metrics::Registry;
     use ferrite_raft::{NodeId, Term};
     use ferrite_storage::vfs::LyingDisk;
 
@@ -162,7 +182,8 @@ mod tests {
         let disk = LyingDisk::new();
         let wal = wal::Wal::create(disk.clone(), Path::new("/wal"), Bytes::new(), wal::Options::default()).unwrap();
         let snapshots = SnapshotFiles::open(disk.clone(), Path::new("/snap")).unwrap();
-        let mut writer = LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 });
+        let timing = LogTiming::new(&Registry::new());
+        let mut writer = LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing);
         let old = HardState { term: Term(1), vote: None, commit: Index(0) };
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
         let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new() };

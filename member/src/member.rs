@@ -245,7 +245,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     pub fn turn(&mut self, now: Duration, arrived: &mut Vec<Input<P, R>>) -> Outbox<P, R> {
         let mut out = Outbox::default();
         for input in arrived.drain(..) {
-            self.take_in(input, &mut out);
+            self.take_in(input, now, &mut out);
         }
         self.raft.applied(self.progress.applied());
         self.keep_time(now);
@@ -261,7 +261,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         out
     }
 
-    fn take_in(&mut self, input: Input<P, R>, out: &mut Outbox<P, R>) {
+    fn take_in(&mut self, input: Input<P, R>, now: Duration, out: &mut Outbox<P, R>) {
         match input {
             Input::Propose(proposal) if self.stopping => {
                 out.refused.push((proposal.waiter, Refused::Stopping));
@@ -271,7 +271,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Read(reader) => self.reads.arrive(reader),
             Input::Saved(upto) => self.saved(upto, out),
             Input::Applied => {}
-            Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id)),
+            Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id, now)),
             Input::ConfChanged(changed) => self.conf_changed(&changed.change),
             Input::Checkpointed { index, conf } => self.checkpointed(index, conf),
             Input::Stop => {

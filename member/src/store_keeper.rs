@@ -4,6 +4,8 @@
 //!   window ──▶ frames ── checkpoint: sync ──▶ what the log writer records
 //!                  └──── trimmed ──▶ marked dead ──▶ cleaned, a little after each batch
 
+use std::time::Instant;
+
 use ferrite_raft::{HardState, Index, SnapshotMeta};
 use ferrite_state::cluster::{Cluster, RowError};
 use ferrite_storage::Revision;
@@ -11,6 +13,7 @@ use ferrite_storage::store::{Cleaned, Space, Store, StoreError};
 use ferrite_storage::vfs::Vfs;
 
 use crate::log_writer::LogCheckpoint;
+use crate::timing::StoreTiming;
 use crate::v2_snapshot;
 
 /// Bytes of one frame, unless a single effect is larger.
@@ -69,11 +72,22 @@ pub struct StoreKeeper<V: Vfs, D> {
     flushing: bool,
     /// A checkpoint waits for the same.
     checkpoint: Option<HardState>,
+    /// When the defragmentation was asked for that is under way.
+    defragmenting_since: Option<Instant>,
+    timing: StoreTiming,
 }
 
 impl<V: Vfs, D> StoreKeeper<V, D> {
-    pub fn new(store: Store<V>) -> StoreKeeper<V, D> {
-        StoreKeeper { store, has_more: true, defragmenting: Vec::new(), flushing: false, checkpoint: None }
+    pub fn new(store: Store<V>, timing: StoreTiming) -> StoreKeeper<V, D> {
+        StoreKeeper {
+            store,
+            has_more: true,
+            defragmenting: Vec::new(),
+            flushing: false,
+            checkpoint: None,
+            defragmenting_since: None,
+            timing,
+        }
     }
 
     /// Does all that waits; with nothing waiting, a step of cleaning. While space is short, call it now and then: what the
@@ -109,6 +123,8 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
                     self.has_more = true;
                 }
                 StoreJob::Defragment(waiter) => {
+                    self.defragmenting_since.get_or_insert_with(Instant::now);
+                    self.timing.defragmenting.set(1.0);
                     self.store.defragment()?;
                     self.has_more = true;
                     self.defragmenting.push(waiter);
@@ -132,6 +148,10 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             self.has_more = self.store.clean(CLEAN_BYTES)? == Cleaned::Step;
         }
         if !self.has_more {
+            if let Some(since) = self.defragmenting_since.take() {
+                self.timing.defragment.observe_seconds(since.elapsed());
+                self.timing.defragmenting.set(0.0);
+            }
             done.defragmented.append(&mut self.defragmenting);
         }
         done.has_more = self.has_more;
@@ -140,10 +160,14 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
 
     fn write_all(&mut self) -> Result<Space, StoreError> {
         loop {
+            let begun = Instant::now();
             let written = self.store.write(FRAME_BYTES)?;
             if written.effects == 0 {
                 return Ok(written.space);
             }
+            let took = begun.elapsed();
+            self.timing.commit.observe_seconds(took);
+            self.timing.commit_write.observe_seconds(took);
         }
     }
 

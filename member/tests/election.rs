@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
-use ferrite_member::{Checkpoints, ConfChanged, Input, Limits, Member, Progress, RequestIds, Waiter};
+use ferrite_member::{ByKind, Checkpoints, ConfChanged, Input, Limits, Member, Progress, RequestIds, Waiter};
+use ferrite_observe::metrics::Registry;
 use ferrite_proto::membershippb::Attributes;
 use ferrite_raft::{
     ChangeKind, ConfChangeV2, ConfState, Config, Index, MemberChange, MemoryLog, NodeId, RawNode, Term,
@@ -55,6 +56,7 @@ fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     log.set_conf(ConfState { voters: vec![ME], ..ConfState::default() });
     let raft = RawNode::new(Config { pre_vote, ..Config::new(ME) }, log).expect("a configuration that works");
     let progress = Arc::new(Progress::new(Index(0), Term(0)));
+    let registry = Arc::new(Registry::new());
     let duties = Duties::new(
         Arc::new(Empty),
         progress.clone(),
@@ -62,8 +64,9 @@ fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10, true),
+        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10, true, &registry),
         None,
+        Arc::new(ByKind::requests(&registry)),
     );
     let checkpoints = Checkpoints::new(Limits { entries: 1000, bytes: 1 << 20, catch_up: 5 }, Index(0));
     (Member::new(raft, HEARTBEAT, checkpoints, duties, progress.clone(), Duration::ZERO), progress)

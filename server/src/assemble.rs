@@ -8,16 +8,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, NewCluster, Parts, StartError, Timing};
 use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
 use ferrite_member::{
-    Applier, ApplyJob, Checkpoints, Inbox, Keep, Limits, LogJob, LogWriter, Member, Progress, RequestIds, StoreJob,
-    StoreKeeper, inbox,
+    Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Progress,
+    RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
 };
 use ferrite_observe::log::Logger;
+use ferrite_observe::metrics::Registry;
 use ferrite_raft::BoxedLogger;
 use ferrite_state::Settings;
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_storage::vfs::Vfs;
 use ferrite_storage::wal;
 
+use crate::call_metrics::CallMetrics;
 use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
 use crate::facts::PublishedFacts;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
@@ -79,6 +81,7 @@ pub fn assemble<V: Vfs>(
     config: &Config,
     logger: &Logger,
     clock: Clock,
+    registry: &Arc<Registry>,
 ) -> Result<Assembled<V>, AssembleError> {
     let initial = InitialCluster::parse(&config.cluster.initial).map_err(AssembleError::InitialCluster)?;
     let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -105,10 +108,16 @@ pub fn assemble<V: Vfs>(
     let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
     let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
     let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
-    Ok(wire(parts, config, compaction, clock))
+    Ok(wire(parts, config, compaction, clock, registry))
 }
 
-fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompaction>, clock: Clock) -> Assembled<V> {
+fn wire<V: Vfs>(
+    parts: Parts<V>,
+    config: &Config,
+    compaction: Option<AutoCompaction>,
+    clock: Clock,
+    registry: &Arc<Registry>,
+) -> Assembled<V> {
     let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, warnings, .. } = parts;
     store.trim(&dead);
     let (to_member, member_inbox) = inbox();
@@ -136,8 +145,9 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
         },
         load: Load::default(),
         reads,
+        metrics: CallMetrics::new(registry),
     });
-    let duties = duties(ids, config, &door, compaction);
+    let duties = duties(ids, config, &door, compaction, registry);
     let limits = Limits {
         entries: config.member.snapshot_count,
         bytes: CHECKPOINT_BYTES,
@@ -147,18 +157,20 @@ fn wire<V: Vfs>(parts: Parts<V>, config: &Config, compaction: Option<AutoCompact
     let member = Member::new(raft, config.heartbeat(), checkpoints, duties, progress.clone(), clock.now());
     let keep =
         Keep { segments: keep_at_most(config.member.max_wals), snapshots: keep_at_most(config.member.max_snapshots) };
+    let timing = ApplyTiming::new(registry, config.limits.warning_apply_duration);
     let owners = Owners {
         member: (member, member_inbox),
-        log: (LogWriter::new(log, snapshots, keep), log_inbox),
-        apply: (Applier::new(state, window, progress, applied.0), apply_inbox),
-        store: (StoreKeeper::new(store), store_inbox),
+        log: (LogWriter::new(log, snapshots, keep, LogTiming::new(registry)), log_inbox),
+        apply: (Applier::new(state, window, progress, applied.0, trim_pace(config), timing), apply_inbox),
+        store: (StoreKeeper::new(store, StoreTiming::new(registry)), store_inbox),
         reads: read_threads,
     };
     Assembled { owners, door, warnings }
 }
 
-fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>) -> Duties {
+fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>, registry: &Registry) -> Duties {
     let client_urls = config.urls.advertise_client.iter().map(ToString::to_string).collect();
+    let checkpoints = config.features.asked(Feature::LeaseCheckpoint);
     Duties::new(
         Arc::new(PublishedFacts(door.state.clone())),
         door.progress.clone(),
@@ -166,13 +178,16 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),
         door.signals.room.clone(),
         OWN_VERSION,
-        Leases::new(
-            door.state.lessor.clone(),
-            config.election_timeout(),
-            config.features.asked(Feature::LeaseCheckpoint),
-        ),
+        Leases::new(door.state.lessor.clone(), config.election_timeout(), checkpoints, registry),
         compaction,
+        door.metrics.requests.clone(),
     )
+}
+
+/// The pace that the flags ask for; 0 leaves it to us.
+fn trim_pace(config: &Config) -> TrimPace {
+    let keys = usize::try_from(config.compaction.batch_limit).ok().filter(|keys| *keys > 0);
+    TrimPace { keys: keys.unwrap_or(TrimPace::default().keys), pause: config.compaction.sleep_interval }
 }
 
 /// Where this configuration keeps its files.

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_member::bootstrap::Ids;
@@ -15,10 +15,11 @@ use ferrite_member::{Input, Progress, Proposal, ReadFailed, Refused, RequestIds,
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
 use ferrite_state::clock::Millis;
-use ferrite_state::command::{Caller, encode, encode_parsed};
+use ferrite_state::command::{Caller, Kind, encode, encode_parsed};
 use ferrite_state::{ApplyError, RequestId, Response, Shared};
 use ferrite_storage::store::SharedSizes;
 
+use crate::call_metrics::CallMetrics;
 use crate::loops::{Clock, Outlets, Signals};
 use crate::post::{Post, Reply, call};
 use crate::read_pool::ReadPool;
@@ -28,6 +29,9 @@ const MAX_APPLY_BACKLOG: u64 = 5000;
 /// Proposals of clients that have no answer yet, and their bytes. Full means: too many requests.
 const MAX_PROPOSALS: u64 = 16 * 1024;
 const MAX_PROPOSAL_BYTES: u64 = 128 << 20;
+
+/// The field of a transaction in `InternalRaftRequest`.
+const TXN: u32 = 6;
 
 /// What came of a proposal: refused before the log, or by the state machine.
 pub type ProposalAnswer = Result<Result<Response, ApplyError>, Refused>;
@@ -93,6 +97,7 @@ pub struct Door {
     pub limits: CallLimits,
     pub load: Load,
     pub reads: ReadPool,
+    pub metrics: CallMetrics,
 }
 
 /// What clients have proposed and has no answer yet.
@@ -217,6 +222,21 @@ impl Handle {
         awaited.await.ok_or(CallError::Stopped)
     }
 
+    /// What threads tell one another.
+    pub fn signals(&self) -> &Arc<Signals> {
+        &self.door.signals
+    }
+
+    /// What is counted of calls.
+    pub fn metrics(&self) -> &CallMetrics {
+        &self.door.metrics
+    }
+
+    /// How many proposals have no answer yet.
+    pub fn pending_proposals(&self) -> u64 {
+        self.door.load.proposals.load(Ordering::Relaxed)
+    }
+
     /// Lets health say that nothing is served, until what is returned is dropped.
     pub fn pause(&self) -> Pause {
         self.door.signals.pauses.send_modify(|pauses| *pauses += 1);
@@ -230,12 +250,14 @@ impl Handle {
 
     /// Puts a request into the log and waits for what comes of it.
     pub async fn propose(&self, caller: &Caller, request: pb::InternalRaftRequest) -> Result<Response, CallError> {
-        let id = self.next_id();
+        let (id, kind, begun) = (self.next_id(), Kind::of(&request), Instant::now());
         let backlog = match request.lease_revoke.is_some() && self.door.limits.prefers_revokes {
             true => 2 * MAX_APPLY_BACKLOG,
             false => MAX_APPLY_BACKLOG,
         };
-        self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog)).await
+        let answer = self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog)).await;
+        self.metrics().proposed(kind, begun, answer.as_ref().err().copied());
+        answer
     }
 
     /// The same for what may take longer than other requests, for as long as the client waits.
@@ -244,14 +266,19 @@ impl Handle {
         caller: &Caller,
         request: pb::InternalRaftRequest,
     ) -> Result<Response, CallError> {
-        let id = self.next_id();
-        self.propose_encoded(id, encode(id, caller, request), MAX_APPLY_BACKLOG).await
+        let (id, kind, begun) = (self.next_id(), Kind::of(&request), Instant::now());
+        let answer = self.propose_encoded(id, encode(id, caller, request), MAX_APPLY_BACKLOG).await;
+        self.metrics().proposed(kind, begun, answer.as_ref().err().copied());
+        answer
     }
 
-    /// The same with a request that came encoded; `number` is its field in `InternalRaftRequest`.
-    pub async fn propose_parsed(&self, caller: &Caller, number: u32, payload: &[u8]) -> Result<Response, CallError> {
-        let id = self.next_id();
-        self.in_time(self.propose_encoded(id, encode_parsed(id, caller, number, payload), MAX_APPLY_BACKLOG)).await
+    /// The same with a transaction that came encoded.
+    pub async fn propose_txn(&self, caller: &Caller, payload: &[u8]) -> Result<Response, CallError> {
+        let (id, begun) = (self.next_id(), Instant::now());
+        let data = encode_parsed(id, caller, TXN, payload);
+        let answer = self.in_time(self.propose_encoded(id, data, MAX_APPLY_BACKLOG)).await;
+        self.metrics().proposed(Kind::Txn, begun, answer.as_ref().err().copied());
+        answer
     }
 
     async fn propose_encoded(&self, id: RequestId, data: Bytes, backlog: u64) -> Result<Response, CallError> {
@@ -293,7 +320,9 @@ impl Handle {
                 Some(Err(ReadFailed::Stopping)) | None => Err(CallError::Stopped),
             }
         };
-        self.in_time(confirmed).await
+        let confirmed = self.in_time(confirmed).await;
+        self.metrics().confirmed(confirmed.err());
+        confirmed
     }
 
     async fn in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {

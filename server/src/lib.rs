@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod banner;
+pub mod call_metrics;
 pub mod config;
 pub mod facts;
 pub mod grpc;

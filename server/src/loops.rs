@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use ferrite_member::duty::Room;
 use ferrite_member::{
-    Applier, ApplierError, ApplyJob, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet, StoreJob,
-    StoreKeeper, StoreKeeperError,
+    Applier, ApplierError, ApplyJob, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet, SlowApply,
+    StoreJob, StoreKeeper, StoreKeeperError,
 };
 use ferrite_storage::vfs::Vfs;
 
@@ -53,6 +53,8 @@ pub struct Signals {
     pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
     pub room: Arc<Room>,
+    /// How often another leader became known.
+    pub leader_changes: AtomicU64,
     /// How often the log was synced.
     pub log_syncs: AtomicU64,
     /// How many defragmentations health is to hide.
@@ -98,10 +100,16 @@ pub fn member(
     clock: Clock,
 ) {
     let mut arrived = Vec::new();
+    let mut last_leader = 0;
     while !member.is_stopping() {
         inbox.take(&mut arrived, Some(clock.at(member.next_turn())));
         let mut out = member.turn(clock.now(), &mut arrived);
-        signals.leader.store(member.leader().map_or(0, |leader| leader.0), Ordering::Relaxed);
+        let leader = member.leader().map_or(0, |leader| leader.0);
+        signals.leader.store(leader, Ordering::Relaxed);
+        if leader != 0 && leader != last_leader {
+            last_leader = leader;
+            signals.leader_changes.fetch_add(1, Ordering::Relaxed);
+        }
         // Before any message of this turn is sent.
         signals.reads_at_once.store(member.reads_need_no_round(), Ordering::SeqCst);
         for save in out.save.drain(..) {
@@ -167,13 +175,19 @@ pub fn apply(
     outlets: &Outlets,
     posts: &[Arc<Post>],
     store_knows: &AtomicBool,
+    slow: &mut dyn FnMut(SlowApply),
 ) -> Result<(), Fatal> {
     let mut jobs = Vec::new();
-    let mut has_more = false;
+    // There is more to trim, from then on.
+    let mut trim_at = None;
     loop {
-        inbox.take(&mut jobs, has_more.then(Instant::now));
-        let done = applier.step(&mut jobs)?;
-        has_more = done.has_more;
+        inbox.take(&mut jobs, trim_at);
+        let trims = trim_at.is_none_or(|at| at <= Instant::now());
+        let done = applier.step(&mut jobs, trims)?;
+        if trims {
+            trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
+        }
+        done.slow.into_iter().for_each(&mut *slow);
         for changed in done.conf_changes {
             hand_on(&outlets.member, Input::ConfChanged(changed));
         }

@@ -15,7 +15,7 @@ use crate::grpc::{self, Services};
 use crate::handle::Handle;
 use crate::http::{FrontDoor, Role, Site};
 use crate::listen::Port;
-use crate::rpc::{Accepted, Budget, ByteCounters, Keepalive, Router, Service, Settings, serve_accepted};
+use crate::rpc::{Accepted, Budget, ByteCounters, Keepalive, Observing, Router, Service, Settings, serve_accepted};
 
 /// Calls that are open when the server stops may end within this time.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -36,6 +36,7 @@ pub struct NetThread {
     pub rpc: Settings,
     /// What answers of all net threads share.
     pub budget: Arc<Budget>,
+    pub observing: Observing,
     pub door: FrontDoor,
     pub stopped: watch::Receiver<bool>,
     pub logger: Logger,
@@ -66,7 +67,7 @@ impl NetThread {
     }
 
     fn ports(&self) -> Ports {
-        let mut router = Router::new(self.registry.clone());
+        let mut router = Router::new(self.registry.clone(), self.observing.clone());
         let services =
             Services { handle: self.handle.clone(), settings: self.services.clone(), budget: self.budget.clone() };
         grpc::register(&mut router, Rc::new(services));
@@ -115,6 +116,14 @@ pub fn services_settings(config: &Config) -> grpc::Settings {
         renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
         pauses_on_defragment: config.features.enabled(Feature::StopGrpcServiceOnDefrag),
         watch_progress_interval: config.limits.watch_progress_notify_interval,
+    }
+}
+
+pub fn observing(config: &Config, logger: &Logger) -> Observing {
+    Observing {
+        extensive: config.http.metrics == "extensive",
+        slow_after: config.limits.warning_unary_request_duration,
+        logger: logger.clone(),
     }
 }
 

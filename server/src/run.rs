@@ -12,9 +12,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ferrite_member::SlowApply;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
-use ferrite_observe::metrics::Registry;
+use ferrite_observe::metrics::{Registry, families};
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -28,7 +29,7 @@ use crate::http::{self, FrontDoor};
 use crate::init;
 use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, Clock, Fatal};
-use crate::net::{NetThread, rpc_settings, services_settings};
+use crate::net::{NetThread, observing, rpc_settings, services_settings};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
 use crate::version;
@@ -137,7 +138,9 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     let mut config = config.clone();
     config.adjust(logger);
     let config = &config;
-    let Assembled { owners, door, warnings } = open(config, logger).await?;
+    let registry = Arc::new(Registry::new());
+    families::register_fresh(&registry);
+    let Assembled { owners, door, warnings } = open(config, logger, &registry).await?;
     let cluster_version =
         door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
     let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
@@ -149,8 +152,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     }
     let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
     let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
-    let threads = start_owners(owners, &door, &posts, logger)?;
-    let registry = Arc::new(Registry::new());
+    let threads = start_owners(owners, &door, &posts, config.limits.warning_apply_duration, logger)?;
     let (stop, stopped) = watch::channel(false);
     let budget = Arc::<Budget>::default();
     let mut net = Vec::new();
@@ -166,6 +168,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
             services: services_settings(config),
             rpc: rpc_settings(config),
             budget: budget.clone(),
+            observing: observing(config, logger),
             door: FrontDoor { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() },
             stopped: stopped.clone(),
             logger: logger.clone(),
@@ -248,7 +251,11 @@ fn texts(urls: &[Url]) -> Vec<String> {
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
-async fn open(config: &Config, logger: &Logger) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
+async fn open(
+    config: &Config,
+    logger: &Logger,
+    registry: &Arc<Registry>,
+) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
     if config.member.unsafe_no_fsync {
         log!(logger, lines::NO_FSYNC);
     }
@@ -256,7 +263,7 @@ async fn open(config: &Config, logger: &Logger) -> Result<Assembled<OptionalSync
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&vfs, config, logger, Clock::start()) {
+        match assemble(&vfs, config, logger, Clock::start(), registry) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));
@@ -274,6 +281,7 @@ fn start_owners<V: Vfs>(
     owners: Owners<V>,
     door: &Arc<Door>,
     posts: &[Arc<Post>],
+    slow_after: Duration,
     logger: &Logger,
 ) -> Result<Vec<JoinHandle<()>>, AnyError> {
     let Owners { member, log, apply, store, reads } = owners;
@@ -289,8 +297,13 @@ fn start_owners<V: Vfs>(
     threads.push(spawn("wal", 0, move || end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals), &logger))?);
     let (outlets, all, _, logger) = of_all();
     let knows = store_knows.clone();
+    let told = logger.clone();
+    let mut slow = move |slow: SlowApply| {
+        let request = format!("{} at index {}", slow.kind.name(), slow.index);
+        log!(told, lines::APPLY_TOOK_TOO_LONG, slow.took, slow_after, "", &request, "", "");
+    };
     threads.push(spawn("apply", 0, move || {
-        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows), &logger);
+        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut slow), &logger);
     })?);
     let (outlets, all, signals, logger) = of_all();
     threads.push(spawn("store", 0, move || {

@@ -28,5 +28,5 @@ pub mod watch;
 pub use answer::{Outcome, Response};
 pub use apply::{Applied, ConfChanged, Halt, LoadError, Row, Settings, Shared, State, Tables, Want};
 pub use command::{Command, Proposal, RequestId};
-pub use counts::{Count, Counts};
+pub use counts::{Counts, Executed};
 pub use error::{ApplyError, ReadError, RevisionError};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferrite_observe::metrics::{Counter, Registry, families};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::RequestId;
 use ferrite_state::clock::Millis;
@@ -25,6 +26,7 @@ pub struct Leases {
     next_checkpoint: Duration,
     /// What is left of leases is written to the log.
     checkpoints: bool,
+    expired: Counter,
     primary: bool,
     /// In the order of proposing, as ids count up. At most `MAX_UNANSWERED_REVOKES` and one checkpoint each interval.
     unanswered: BTreeMap<RequestId, Unanswered>,
@@ -44,9 +46,10 @@ pub(super) enum What {
 }
 
 impl Leases {
-    pub fn new(lessor: Arc<SharedLessor>, extension: Duration, checkpoints: bool) -> Leases {
+    pub fn new(lessor: Arc<SharedLessor>, extension: Duration, checkpoints: bool, registry: &Registry) -> Leases {
         let next_checkpoint = Duration::ZERO;
-        Leases { lessor, extension, next_checkpoint, checkpoints, primary: false, unanswered: BTreeMap::new() }
+        let expired = registry.metric(&families::ETCD_DEBUGGING_SERVER_LEASE_EXPIRED_TOTAL, &[]);
+        Leases { lessor, extension, next_checkpoint, checkpoints, expired, primary: false, unanswered: BTreeMap::new() }
     }
 
     /// Whether the leases' deadlines are kept here.
@@ -85,6 +88,9 @@ impl Leases {
     /// The entry has been applied, whatever came of it.
     pub(super) fn answered(&mut self, id: RequestId) {
         if let Some(unanswered) = self.unanswered.remove(&id) {
+            if let What::Revoke(_) = unanswered.what {
+                self.expired.increment();
+            }
             self.settle(unanswered.what);
         }
     }

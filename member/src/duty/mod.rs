@@ -14,6 +14,7 @@ pub use leases::Leases;
 pub use publish::Publish;
 pub use space::Room;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::membershippb;
 use ferrite_raft::Term;
-use ferrite_state::command::{Caller, encode};
+use ferrite_state::command::{Caller, Kind, encode};
 use ferrite_state::{RequestId, cluster::ClusterVersion};
 
 use crate::progress::Progress;
 use crate::request_ids::RequestIds;
+use crate::timing::ByKind;
 use space::Space;
 
 /// A proposal that nothing came of is made again after this time.
@@ -58,6 +60,7 @@ pub struct Duties {
     version: Version,
     leases: Leases,
     compaction: Option<AutoCompaction>,
+    timing: Timing,
     /// The term in which this member leads.
     leads: Option<Term>,
 }
@@ -81,10 +84,23 @@ impl Duties {
         own_version: ClusterVersion,
         leases: Leases,
         compaction: Option<AutoCompaction>,
+        requests: Arc<ByKind>,
     ) -> Duties {
         let version = Version { own: own_version, next_try: Duration::ZERO };
         let space = Space::new(publish.member());
-        Duties { facts, progress, ids, publish, space, room, version, leases, compaction, leads: None }
+        Duties {
+            facts,
+            progress,
+            ids,
+            publish,
+            space,
+            room,
+            version,
+            leases,
+            compaction,
+            timing: Timing::new(requests),
+            leads: None,
+        }
     }
 
     /// This member leads in `term`, or does not.
@@ -101,7 +117,8 @@ impl Duties {
     }
 
     /// The entry that a duty proposed under `id` has been applied.
-    pub(crate) fn answered(&mut self, id: RequestId) {
+    pub(crate) fn answered(&mut self, id: RequestId, now: Duration) {
+        self.timing.answered(id, now);
         self.leases.answered(id);
     }
 
@@ -109,8 +126,11 @@ impl Duties {
     pub(crate) fn proposals(&mut self, now: Duration) -> Vec<(RequestId, Bytes)> {
         let mut proposals = Vec::new();
         let caller = Caller::default();
+        let timing = &mut self.timing;
+        timing.forget(now);
         let mut propose = |request| {
             let id = self.ids.take();
+            timing.proposed(id, Kind::of(&request), now);
             proposals.push((id, encode(id, &caller, request)));
             id
         };
@@ -136,6 +156,39 @@ impl Duties {
             propose(request);
         }
         proposals
+    }
+}
+
+/// How long the duties' own requests take.
+#[derive(Debug)]
+struct Timing {
+    requests: Arc<ByKind>,
+    /// In the order of proposing, as ids count up; those that nothing comes of leave after a while.
+    unanswered: BTreeMap<RequestId, (Kind, Duration)>,
+}
+
+impl Timing {
+    fn new(requests: Arc<ByKind>) -> Timing {
+        Timing { requests, unanswered: BTreeMap::new() }
+    }
+
+    fn proposed(&mut self, id: RequestId, kind: Kind, now: Duration) {
+        self.unanswered.insert(id, (kind, now));
+    }
+
+    fn answered(&mut self, id: RequestId, now: Duration) {
+        if let Some((kind, since)) = self.unanswered.remove(&id) {
+            self.requests.observe(kind, true, now.saturating_sub(since));
+        }
+    }
+
+    fn forget(&mut self, now: Duration) {
+        while let Some(oldest) = self.unanswered.first_entry()
+            && now.saturating_sub(oldest.get().1) >= RETRY
+        {
+            let (kind, since) = oldest.remove();
+            self.requests.observe(kind, false, now.saturating_sub(since));
+        }
     }
 }
 

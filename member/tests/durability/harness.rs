@@ -8,9 +8,10 @@ use std::time::Duration;
 use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
 use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
 use ferrite_member::{
-    Applier, ApplyJob, Checkpoints, Input, Keep, Limits, LogJob, LogWriter, Member, Progress, Proposal, RequestIds,
-    StoreJob, StoreKeeper, Waiter,
+    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
+    Progress, Proposal, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
 };
+use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::AlarmType;
 use ferrite_proto::membershippb::Attributes;
@@ -239,12 +240,13 @@ impl Life {
             parts;
         store.trim(&dead);
         let progress = Arc::new(Progress::new(applied.0, applied.1));
+        let registry = Arc::new(Registry::new());
         // An id must not come twice: each life begins behind the log that it found.
         let ids = Arc::new(RequestIds::new(identity.member, 1 + past.last().0));
         let shared = state.shared().clone();
         let publish = Publish::new(identity.member.0, "one".into(), vec!["http://127.0.0.1:2379".into()]);
         let room = Arc::new(Room::default());
-        let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10, true);
+        let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10, true, &registry);
         let duties = Duties::new(
             Arc::new(Published(shared.clone())),
             progress.clone(),
@@ -254,13 +256,15 @@ impl Life {
             ClusterVersion::new(3, 7),
             leases,
             None,
+            Arc::new(ByKind::requests(&registry)),
         );
         let checkpoints = Checkpoints::new(LIMITS, checkpoint);
+        let timing = ApplyTiming::new(&registry, Duration::MAX);
         let owners = Owners {
             member: Member::new(raft, HEARTBEAT, checkpoints, duties, progress.clone(), Duration::ZERO),
-            log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }),
-            apply: Applier::new(state, window, progress.clone(), applied.0),
-            store: StoreKeeper::new(store),
+            log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }, LogTiming::new(&registry)),
+            apply: Applier::new(state, window, progress.clone(), applied.0, TrimPace::default(), timing),
+            store: StoreKeeper::new(store, StoreTiming::new(&registry)),
         };
         Life {
             disk,
@@ -403,7 +407,7 @@ impl Life {
     }
 
     fn step_apply(&mut self) -> Result<(), Stopped> {
-        let done = self.owners.apply.step(&mut self.waiting.apply)?;
+        let done = self.owners.apply.step(&mut self.waiting.apply, true)?;
         self.waiting.apply_has_more = done.has_more;
         self.waiting.member.extend(done.conf_changes.into_iter().map(Input::ConfChanged));
         if !done.duties_done.is_empty() {

@@ -88,6 +88,9 @@ lines! {
 
 // Running and stopping.
 lines! {
+    APPLY_TOOK_TOO_LONG: Warn "apply request took too long" ["took", "expected-duration", "prefix", "request", "response", "error"];
+    REQUEST_STATS: Warn "request stats" ["start time", "time spent", "remote", "response type", "request count", "request size", "response count", "response size", "request content"];
+    REQUEST_STATS_DEBUG: Debug "request stats" ["start time", "time spent", "remote", "response type", "request count", "request size", "response count", "response size", "request content"];
     RECEIVED_SIGNAL: Info "received signal; shutting down" ["signal"];
     CLOSING: Info "closing etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
     SKIPPED_LEADERSHIP_TRANSFER: Info "skipped leadership transfer for single voting member cluster" ["local-member-id", "current-leader-member-id"];

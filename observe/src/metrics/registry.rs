@@ -28,6 +28,13 @@ impl<M> Family<M> {
     }
 }
 
+impl<M: Metric> Family<M> {
+    /// A series that no registry shows yet, for an owner that is made before there is one.
+    pub fn create(&self) -> M {
+        M::create(self.buckets)
+    }
+}
+
 impl<M> fmt::Debug for Family<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
@@ -116,6 +123,14 @@ impl Registry {
             let series = entry.or_insert_with(|| M::create(family.buckets).store());
             M::load(series).expect("a sampled series has no handle").clone()
         })
+    }
+
+    /// Shows a series of a family without labels that its owner has made ([`Family::create`]).
+    pub fn adopt<M: Metric>(&self, family: &Family<M>, series: &M) {
+        let series = series.clone().store();
+        self.with_group(family, &[], |entry| {
+            entry.insert_entry(series);
+        });
     }
 
     /// A series whose value is asked for at each scrape, in place of one that was there.

@@ -142,6 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_owner_has_made_is_shown_from_then_on() {
+        let registry = Registry::new();
+        families::register_fresh(&registry);
+        let puts = families::ETCD_MVCC_PUT_TOTAL.create();
+        puts.add(3);
+        registry.adopt(&families::ETCD_MVCC_PUT_TOTAL, &puts);
+        puts.increment();
+        assert!(registry.text().contains("\netcd_mvcc_put_total 4\n"));
+    }
+
+    #[test]
     fn a_fresh_registry_shows_zeros() {
         let registry = Registry::new();
         families::register_fresh(&registry);

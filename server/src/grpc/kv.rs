@@ -1,12 +1,13 @@
 //! The KV service.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::answer::RangeAnswer;
-use ferrite_state::command::{Caller as Proposer, LevelId, Op, Txn, put_cost};
+use ferrite_state::command::{Caller as Proposer, Kind, LevelId, Op, Txn, put_cost};
 use ferrite_state::mvcc::{KeyRange, RangeStream};
-use ferrite_state::{Response, Shared};
+use ferrite_state::{Executed, Response, Shared};
 
 use super::error::RequestError;
 use super::{Services, answer, check};
@@ -45,23 +46,29 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
 async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) -> Result<Body, Status> {
     services.admit(caller)?;
     check::range(&request)?;
-    if !request.serializable {
-        services.handle.confirm_read().await?;
-    }
     let handle = &services.handle;
-    if request.range_end.is_empty() {
-        let found = handle.state().keyspace.range(&request)?;
-        return Ok(answer::range(&found, Some(&handle.header(found.revision))));
+    let begun = Instant::now();
+    if !request.serializable {
+        handle.confirm_read().await?;
     }
-    // The answer is put together where its values have just been read: they are in that core's caches.
-    let header = handle.header_without_revision();
-    let is_short = is_short(handle, &request);
-    services
-        .read_with_room(is_short, move |state, share| {
-            let found = state.keyspace.range_within(&request, share)?;
-            Ok(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
-        })
-        .await
+    let confirmed = Instant::now();
+    let answer = if request.range_end.is_empty() {
+        let found = handle.state().keyspace.range(&request).map_err(Status::from);
+        found.map(|found| answer::range(&found, Some(&handle.header(found.revision))))
+    } else {
+        // The answer is put together where its values have just been read: they are in that core's caches.
+        let header = handle.header_without_revision();
+        let is_short = is_short(handle, &request);
+        services
+            .read_with_room(is_short, move |state, share| {
+                let found = state.keyspace.range_within(&request, share)?;
+                Ok(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
+            })
+            .await
+    };
+    handle.state().counts.executed(Executed { ranges: 1, ..Executed::default() });
+    handle.metrics().ranged(begun, confirmed, answer.is_ok());
+    answer
 }
 
 /// Whether a range takes no longer than others of this thread may be made to wait.
@@ -166,6 +173,8 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
     let shape = txn.shape();
     let handle = &services.handle;
     if shape.read_only {
+        let begun = Instant::now();
+        let ranges = txn.compares() + txn.level(LevelId::OUTERMOST).success.len() as u64;
         if !shape.serializable {
             handle.confirm_read().await?;
         }
@@ -175,10 +184,13 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
             let found = state.keyspace.txn_read(&txn, share)?;
             Ok(answer::txn(&found, &pb::ResponseHeader { revision: found.revision, ..header }))
         };
-        return services.read_with_room(is_short, read).await;
+        let answer = services.read_with_room(is_short, read).await;
+        handle.state().counts.executed(Executed { ranges, ..Executed::default() });
+        handle.metrics().requests.observe(Kind::ReadonlyTxn, answer.is_ok(), begun.elapsed());
+        return answer;
     }
     drop(txn);
-    match handle.propose_parsed(&Proposer::default(), TXN, &request).await? {
+    match handle.propose_txn(&Proposer::default(), &request).await? {
         Response::Txn(applied) => Ok(answer::txn(&applied, &handle.header(applied.revision))),
         Response::TooLarge { .. } => Ok(Body::too_long(0)),
         other => Err(unexpected(TXN, &other)),

@@ -127,7 +127,10 @@ impl Services {
         }
         loop {
             match lessor.renew(id, self.handle.now())? {
-                Renewal::Renewed { ttl_seconds } => return Ok(ttl_seconds),
+                Renewal::Renewed { ttl_seconds } => {
+                    self.handle.state().counts.leases_renewed.increment();
+                    return Ok(ttl_seconds);
+                }
                 // It may have been granted a moment ago, and not be applied yet.
                 Renewal::NotFound if is_confirmed => return Ok(0),
                 Renewal::NotFound => {

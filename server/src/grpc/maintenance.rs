@@ -1,6 +1,7 @@
 //! The Maintenance service.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::AlarmType;
@@ -144,7 +145,9 @@ async fn hash_kv(
     services.admit(caller)?;
     let handle = &services.handle;
     let revision = request.revision;
+    let begun = Instant::now();
     let found = handle.read(move |state| state.keyspace.hash_kv(revision)).await??;
+    handle.metrics().hash_of_revision.observe_seconds(begun.elapsed());
     Ok(pb::HashKvResponse {
         header: Some(handle.header(0)),
         hash: found.hash,
@@ -157,6 +160,8 @@ async fn hash_kv(
 async fn hash(services: &Services, caller: &Caller) -> Result<pb::HashResponse, Status> {
     services.admit(caller)?;
     let handle = &services.handle;
+    let begun = Instant::now();
     let (hash, _) = handle.read(|state| state.hash()).await?;
+    handle.metrics().hash.observe_seconds(begun.elapsed());
     Ok(pb::HashResponse { header: Some(handle.header(0)), hash })
 }

@@ -73,6 +73,7 @@ mod tests {
     use ferrite_storage::{Table, in_memory};
 
     use super::*;
+    use crate::call_metrics::CallMetrics;
     use crate::grpc::{Settings, answer};
     use crate::handle::{CallLimits, Door, Handle, Load};
     use crate::loops::{Clock, Outlets};
@@ -117,6 +118,7 @@ mod tests {
             limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
             load: Load::default(),
             reads,
+            metrics: CallMetrics::new(&Arc::default()),
         });
         let settings = Settings {
             max_txn_ops: 128,

@@ -13,18 +13,19 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::watch_request::RequestUnion;
 use ferrite_state::mvcc::Keyspace;
-use ferrite_state::watch::{Config, Hub, StreamId, WatchHeader, WatcherSpec};
+use ferrite_state::watch::{Body as MessageBody, Config, Counts, Hub, StreamId, WatchHeader, WatcherSpec};
 use ferrite_storage::ReadError;
 use tokio::sync::Notify;
 
 use super::Services;
 use super::error::RequestError;
+use crate::call_metrics::WatchMetrics;
 use crate::handle::Handle;
 use crate::rpc::{Body, Replies, Requests, Router, Sending, Status};
 
@@ -37,6 +38,8 @@ pub struct Watches {
     /// Tasks that wait until their stream is ready.
     waiting: RefCell<HashMap<StreamId, Waker>>,
     streams: Cell<usize>,
+    /// What of the hub's counts has been added to the metrics of all net threads.
+    shown: Cell<Counts>,
     nudged: Notify,
 }
 
@@ -52,6 +55,7 @@ impl Watches {
             hub: RefCell::new(Hub::new(config, keyspace)),
             waiting: RefCell::default(),
             streams: Cell::new(0),
+            shown: Cell::default(),
             nudged: Notify::new(),
         }
     }
@@ -61,6 +65,7 @@ impl Watches {
         loop {
             let stepped = self.hub.borrow_mut().step(handle.now(), &handle.state().keyspace);
             self.wake_ready();
+            self.show(&handle.metrics().watch);
             match stepped {
                 Err(error) => return error,
                 Ok(true) => {
@@ -83,6 +88,20 @@ impl Watches {
                 () = tick => {}
             }
         }
+    }
+
+    /// Adds to the metrics what has changed since the last time.
+    fn show(&self, metrics: &WatchMetrics) {
+        let now = self.hub.borrow().counts();
+        let before = self.shown.replace(now);
+        if now == before {
+            return;
+        }
+        let change = |now: usize, before: usize| now as f64 - before as f64;
+        metrics.streams.add(change(now.streams, before.streams));
+        metrics.watchers.add(change(now.watchers, before.watchers));
+        metrics.lagging.add(change(now.lagging, before.lagging));
+        metrics.events.add(now.events - before.events);
     }
 
     fn wake_ready(&self) {
@@ -115,6 +134,7 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         let watches = self.watches;
         watches.hub.borrow_mut().close(self.id);
+        watches.show(&self.services.handle.metrics().watch);
         watches.waiting.borrow_mut().remove(&self.id);
         watches.streams.set(watches.streams.get() - 1);
         if watches.streams.get() == 0 {
@@ -151,7 +171,7 @@ async fn watch(
     replies: Replies,
 ) -> Result<(), Status> {
     let stream = Open::new(services, watches);
-    let mut out = Out { replies, sending: None, fragments: VecDeque::new() };
+    let mut out = Out { replies, sending: None, fragments: VecDeque::new(), begun: None };
     let mut listening = true;
     poll_fn(|cx| {
         loop {
@@ -192,18 +212,47 @@ impl Open<'_> {
         done.map_err(|error| ferrite_state::ReadError::from(error).into())
     }
 
-    /// The next messages on the wire, if there is something to say.
-    fn take(&self) -> Option<VecDeque<Vec<Bytes>>> {
+    /// The next messages on the wire, if there is something to say, and what it is.
+    fn take(&self) -> Option<(VecDeque<Vec<Bytes>>, What)> {
         let watches = self.watches;
         let message = watches.hub.borrow_mut().take(self.id)?;
         if watches.hub.borrow().wants_step(self.id) {
             watches.nudged.notify_one();
         }
+        let what = match &message.body {
+            MessageBody::Events { events, .. } => What::Events(events.len()),
+            MessageBody::Progress => What::Progress,
+            MessageBody::Created | MessageBody::Refused(_) | MessageBody::Canceled | MessageBody::Compacted { .. } => {
+                What::Control
+            }
+        };
         let header = self.services.handle.header_without_revision();
         let header =
             WatchHeader { cluster_id: header.cluster_id, member_id: header.member_id, raft_term: header.raft_term };
-        Some(message.encode(header, self.services.settings.max_request_bytes + FRAGMENT_MARGIN).into())
+        let bound = self.services.settings.max_request_bytes + FRAGMENT_MARGIN;
+        Some((message.encode(header, bound).into(), what))
     }
+
+    /// A message has been handed over, begun at that time.
+    fn sent(&self, what: What, begun: Instant) {
+        let (metrics, took) = (&self.services.handle.metrics().watch, begun.elapsed());
+        match what {
+            What::Events(events) => {
+                metrics.send_events.observe_seconds(took);
+                metrics.send_event.observe(took.as_secs_f64() / events as f64);
+            }
+            What::Progress => metrics.send_progress.observe_seconds(took),
+            What::Control => metrics.send_control.observe_seconds(took),
+        }
+    }
+}
+
+/// What a client is told, for metrics.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Events(usize),
+    Progress,
+    Control,
 }
 
 /// What is on its way to the client.
@@ -211,6 +260,8 @@ struct Out {
     replies: Replies,
     sending: Option<Sending>,
     fragments: VecDeque<Vec<Bytes>>,
+    /// The message whose fragments these are, and when it was begun.
+    begun: Option<(What, Instant)>,
 }
 
 impl Out {
@@ -225,8 +276,14 @@ impl Out {
                 }
             }
             if self.fragments.is_empty() {
+                if let Some((what, begun)) = self.begun.take() {
+                    stream.sent(what, begun);
+                }
                 match stream.take() {
-                    Some(fragments) => self.fragments = fragments,
+                    Some((fragments, what)) => {
+                        self.fragments = fragments;
+                        self.begun = Some((what, Instant::now()));
+                    }
                     None => return Ok(Poll::Ready(())),
                 }
             }

@@ -1,5 +1,7 @@
 //! `/health` for those who have always asked it, `/livez` and `/readyz` for Kubernetes.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use ferrite_observe::log;
 use ferrite_observe::log::{Value, lines};
@@ -112,7 +114,11 @@ async fn health_reason(site: &Site, excluded: &[&str], serializable: bool) -> Op
 }
 
 async fn linearizable_read(site: &Site) -> Result<(), String> {
-    site.handle.confirm_read_by_member().await.map_err(|error| Status::from(error).message.into_owned())
+    let begun = Instant::now();
+    let confirmed = site.handle.confirm_read_by_member().await;
+    // It stands for a range of one key, and is counted as one.
+    site.handle.metrics().ranged(begun, Instant::now(), confirmed.is_ok());
+    confirmed.map_err(|error| Status::from(error).message.into_owned())
 }
 
 /// Runs checks one after the other and lists them.

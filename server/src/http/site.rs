@@ -146,7 +146,11 @@ impl Site {
 
     fn scrape(&self, request: &Request<()>) -> Response<Bytes> {
         gauges::refresh(&self.metrics, &self.handle);
-        let text = self.metrics.text();
+        let scrapes = self.metrics.metric(&families::PROMHTTP_METRIC_HANDLER_REQUESTS_IN_FLIGHT, &[]);
+        scrapes.add(1.0);
+        let mut text = self.metrics.text();
+        text.push_str(gauges::NO_GARBAGE_COLLECTION);
+        scrapes.add(-1.0);
         self.metrics.metric(&families::PROMHTTP_METRIC_HANDLER_REQUESTS_TOTAL, &["200"]).increment();
         let accepted = request.headers().get(ACCEPT_ENCODING).and_then(|accepted| accepted.to_str().ok());
         let gzip = accepted.is_some_and(|accepted| {

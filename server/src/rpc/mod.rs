@@ -30,7 +30,7 @@ pub use budget::{Budget, Share};
 pub use caller::{Caller, Metadata};
 pub use connection::{ConnectionError, Keepalive, Pages, Service, Settings};
 pub use listener::{Accepted, Acceptor, Socket, lane, serve_accepted};
-pub use meter::Shape;
+pub use meter::{Observing, Shape};
 pub use outlet::Gone;
 pub use reply::{Body, IntoReply, Reply, too_long};
 pub use request::{Raw, Request};

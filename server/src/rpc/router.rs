@@ -23,7 +23,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
 
 use super::caller::Caller;
-use super::meter::{LazyMeter, Meter, Shape, split_path};
+use super::meter::{Begun, LazyMeter, Meter, Observing, Shape, split_path};
 use super::outlet::{Gone, Outgoing, Outlet, send_or_give_up};
 use super::reply::IntoReply;
 use super::request::{Messages, Request};
@@ -64,6 +64,7 @@ pub struct Router {
     methods: HashMap<&'static str, Rc<dyn Method>>,
     services: HashSet<&'static str>,
     registry: Arc<Registry>,
+    observing: Observing,
 }
 
 impl fmt::Debug for Router {
@@ -73,8 +74,8 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { methods: HashMap::new(), services: HashSet::new(), registry }
+    pub fn new(registry: Arc<Registry>, observing: Observing) -> Self {
+        Self { methods: HashMap::new(), services: HashSet::new(), registry, observing }
     }
 
     /// One request, one reply.
@@ -111,7 +112,7 @@ impl Router {
     fn meter(&self, path: &'static str, shape: Shape) -> LazyMeter {
         // Lock and election are registered later than the others in etcd, and so appear only once used.
         let seeded = path.starts_with("/etcdserverpb.") || path.starts_with("/grpc.health.");
-        LazyMeter::new(&self.registry, path, shape, seeded)
+        LazyMeter::new(&self.registry, path, shape, seeded, self.observing.clone())
     }
 
     fn add(&mut self, path: &'static str, method: Rc<dyn Method>) {
@@ -166,11 +167,11 @@ where
         spawn_local(async move {
             let Call { mut messages, mut outlet, caller, ticket } = call;
             let meter = self.meter.get();
-            meter.started.increment();
+            let begun = meter.begin(&caller);
             let deadline = caller.deadline;
             let answer = {
                 let answer = async {
-                    let request = only_message(&mut messages, meter, self.shape, UNARY_UNREADABLE).await?;
+                    let request = only_message(&mut messages, meter, &begun, self.shape, UNARY_UNREADABLE).await?;
                     (self.handler)(request, caller).await
                 };
                 until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
@@ -190,7 +191,7 @@ where
                 Ok(Err(status)) => Ok(Err(status)),
                 Err(gone) => Err(gone),
             };
-            end(&mut outlet, meter, answer);
+            end(&mut outlet, meter, &begun, answer);
             drop(ticket);
         });
     }
@@ -205,16 +206,16 @@ where
         spawn_local(async move {
             let Call { mut messages, outlet, caller, ticket } = call;
             let meter = self.meter.get();
-            meter.started.increment();
+            let begun = meter.begin(&caller);
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = async {
-                let request = only_message(&mut messages, meter, self.shape, STREAM_UNREADABLE).await?;
+                let request = only_message(&mut messages, meter, &begun, self.shape, STREAM_UNREADABLE).await?;
                 (self.handler)(request, replies, caller).await
             };
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
-            end(&mut outlet.borrow_mut(), meter, answer);
+            end(&mut outlet.borrow_mut(), meter, &begun, answer);
             drop(ticket);
         });
     }
@@ -229,14 +230,14 @@ where
         spawn_local(async move {
             let Call { messages, outlet, caller, ticket } = call;
             let meter = self.meter.get();
-            meter.started.increment();
+            let begun = meter.begin(&caller);
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
             let requests = Requests { messages, meter: meter.clone(), shape: self.shape };
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = (self.handler)(requests, replies, caller);
             let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
-            end(&mut outlet.borrow_mut(), meter, answer);
+            end(&mut outlet.borrow_mut(), meter, &begun, answer);
             drop(ticket);
         });
     }
@@ -262,8 +263,10 @@ impl<Q: Request> Requests<Q> {
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {
-        let Some(message) = std::task::ready!(self.messages.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
+        let message = std::task::ready!(self.messages.poll_next(cx));
+        // The end of the stream counts, too: grpc-go counts each time it has waited for a message.
         self.meter.received.increment();
+        let Some(message) = message? else { return Poll::Ready(Ok(None)) };
         let request = Q::read(message, self.shape).map_err(|error| {
             let text = format!("{STREAM_UNREADABLE}: {error}");
             Status::new(Code::Internal, text)
@@ -345,6 +348,7 @@ const STREAM_UNREADABLE: &str = "grpc: failed to unmarshal the received message"
 async fn only_message<Q: Request>(
     messages: &mut Messages,
     meter: &Meter,
+    begun: &Begun,
     shape: Q::Shape,
     unreadable: &str,
 ) -> Result<Q, Status> {
@@ -352,6 +356,7 @@ async fn only_message<Q: Request>(
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };
     meter.received.increment();
+    begun.request_is(message.len());
     Q::read(message, shape).map_err(|error| Status::new(Code::Internal, format!("{unreadable}: {error}")))
 }
 
@@ -381,13 +386,13 @@ async fn until_gone<R>(
 }
 
 /// Says how the call ended, to the client and to the meter.
-fn end(outlet: &mut Outlet, meter: &Meter, answer: Result<Result<(), Status>, Gone>) {
+fn end(outlet: &mut Outlet, meter: &Meter, begun: &Begun, answer: Result<Result<(), Status>, Gone>) {
     let code = match &answer {
         Ok(Ok(())) => Code::Ok,
         Ok(Err(status)) => status.code,
         Err(Gone) => Code::Canceled,
     };
-    meter.handled(code);
+    meter.handled(code, begun);
     match answer {
         // The client may have gone in between; then nobody is left to be told.
         Ok(end) => {

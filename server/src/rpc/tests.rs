@@ -54,7 +54,9 @@ fn server(settings: Settings) -> Server {
 
 fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     let registry = Arc::new(Registry::new());
-    let mut router = Router::new(registry.clone());
+    let logger = ferrite_observe::log::Logger::silent();
+    let observing = Observing { extensive: true, slow_after: Duration::MAX, logger };
+    let mut router = Router::new(registry.clone(), observing);
     let waiting = Rc::new(Cell::new(0));
     router.unary(PUT, async |put: PutRequest, caller: Caller| {
         match &*put.key {

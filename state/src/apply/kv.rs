@@ -9,7 +9,7 @@ use crate::answer::{AtMost, CompactionAnswer, DeleteAnswer, MAX_ANSWER_BYTES, Pu
 use crate::lease::{LeaseError, LeaseId};
 use crate::mvcc::{KeyRange, KeyValue, Reader, TxnFailure, Writer, range_in_txn};
 use crate::tables;
-use crate::{ApplyError, Outcome};
+use crate::{ApplyError, Executed, Outcome};
 
 impl State {
     pub(super) fn writer(&self) -> Writer<'_> {
@@ -52,7 +52,12 @@ impl State {
         }
         let answer = run_put(&mut writer, put, before);
         let records = writer.finish();
-        self.shared.counts.puts.increment();
+        self.shared.counts.executed(Executed {
+            ranges: u64::from(put.prev_kv || put.ignore_value || put.ignore_lease),
+            puts: 1,
+            put_bytes: (put.key.len() + put.value.len()) as u64,
+            deletes: 0,
+        });
         self.written(records, effect);
         Ok(Ok(Response::Put(answer)))
     }
@@ -65,7 +70,8 @@ impl State {
         let mut writer = self.writer();
         let answer = run_delete(&mut writer, delete)?;
         let records = writer.finish();
-        self.shared.counts.deletes.increment();
+        let ranges = u64::from(delete.prev_kv);
+        self.shared.counts.executed(Executed { ranges, deletes: 1, ..Executed::default() });
         self.written(records, effect);
         Ok(Response::DeleteRange(answer))
     }

@@ -5,12 +5,12 @@ use ferrite_proto::etcdserverpb::ResponseHeader;
 use ferrite_storage::{Effect, Table};
 
 use super::State;
-use crate::Outcome;
 use crate::answer::Response;
 use crate::cluster::ClusterVersion;
 use crate::lease::{LeaseError, LeaseId, row_key};
 use crate::mvcc::KeyRange;
 use crate::tables::{no_row, row};
+use crate::{Executed, Outcome};
 
 /// Since this version the rest of a lease is in its row.
 const CHECKPOINTS_KEPT: ClusterVersion = ClusterVersion::new(3, 6);
@@ -27,6 +27,7 @@ impl State {
         let stored = lessor.row(id).expect("just granted");
         drop(lessor);
         self.shared.counts.leases_granted.increment();
+        self.shared.counts.lease_ttl.observe(ttl as f64);
         effect.rows.push(row(Table::Lease, row_key(id), stored));
         Ok(Response::LeaseGrant(pb::LeaseGrantResponse {
             header: self.header(),
@@ -40,6 +41,7 @@ impl State {
         let id = LeaseId::new(revoke.id).ok_or(LeaseError::NotFound)?;
         let keys = self.shared.lessor.lock().revoke(id)?;
         self.shared.counts.leases_revoked.increment();
+        self.shared.counts.executed(Executed { deletes: keys.len() as u64, ..Executed::default() });
         let mut writer = self.writer();
         for key in keys {
             writer.delete_range(&KeyRange::single(bytes::Bytes::copy_from_slice(&key)));

@@ -9,7 +9,7 @@ use super::{State, Want};
 use crate::answer::{AtMost, MAX_ANSWER_BYTES, OpAnswer, RangeAnswer, ReadFailure, Response};
 use crate::command::{Op, Txn};
 use crate::mvcc::{KeyRange, Path, TxnFailure, Writer, check_range, range_in_txn};
-use crate::{ApplyError, Outcome};
+use crate::{ApplyError, Executed, Outcome};
 
 impl State {
     pub(super) fn txn(&mut self, txn: &Txn, want: Want, effect: &mut Effect) -> Result<Outcome, storage::ReadError> {
@@ -21,6 +21,7 @@ impl State {
         let mut answer = path.answer(0);
         let mut room = AtMost(MAX_ANSWER_BYTES);
         let mut too_large = false;
+        let mut executed = Executed { ranges: txn.compares() + path.ranges(txn).count() as u64, ..Executed::default() };
         for (step, op) in path.ops(txn) {
             let response = match op {
                 Op::Range(_) if want == Want::Effect || too_large => {
@@ -33,11 +34,12 @@ impl State {
                 }
                 Op::Put(put) => {
                     let before = before_put(&writer, put)?;
-                    self.shared.counts.puts.increment();
+                    executed.puts += 1;
+                    executed.put_bytes += (put.key.len() + put.value.len()) as u64;
                     OpAnswer::Put(run_put(&mut writer, put, before))
                 }
                 Op::DeleteRange(delete) => {
-                    self.shared.counts.deletes.increment();
+                    executed.deletes += 1;
                     OpAnswer::DeleteRange(run_delete(&mut writer, delete)?)
                 }
                 Op::Txn(_) => OpAnswer::Txn(step.inner()),
@@ -47,9 +49,7 @@ impl State {
         }
         answer.revision = writer.revision() as i64;
         let records = writer.finish();
-        if records.len() > 1 {
-            self.shared.counts.txns.increment();
-        }
+        self.shared.counts.executed(executed);
         self.written(records, effect);
         if too_large {
             return Ok(Ok(Response::TooLarge { revision: answer.revision }));

@@ -9,10 +9,12 @@
 
 mod conf_change;
 mod encode;
+mod kind;
 mod txn;
 
 pub use conf_change::{ConfChange, MemberChange};
 pub use encode::{encode, encode_parsed};
+pub use kind::Kind;
 pub use txn::{Level, LevelId, Op, Txn, TxnShape, put_cost};
 
 use bytes::Bytes;

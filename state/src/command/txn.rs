@@ -54,6 +54,11 @@ pub struct TxnShape {
 }
 
 impl Txn {
+    /// How many compares it begins with, those of nested ones aside.
+    pub fn compares(&self) -> u64 {
+        self.level(LevelId::OUTERMOST).compare.len() as u64
+    }
+
     /// Parses an encoded `TxnRequest`.
     pub fn parse(bytes: Bytes) -> Result<Txn, Malformed> {
         let mut levels = vec![Level::default()];
