@@ -111,7 +111,7 @@ struct Pending<P> {
     waiters: HashMap<RequestId, Waits<P>>,
     entries_since_sweep: usize,
     /// Those whose compaction is applied, and who want it trimmed before they are answered.
-    physical: Vec<(u64, P, Outcome)>,
+    physical: Vec<(i64, P, Outcome)>,
 }
 
 impl<P: Waiter> Applier<P> {
@@ -210,7 +210,11 @@ impl<P: Waiter> Applier<P> {
         match waiter {
             Some(Waits::Client(waiter)) => match (&command, &applied.outcome) {
                 (Command::Compaction(request), Ok(Response::Compaction(answer))) if request.physical => {
-                    self.pending.physical.push((answer.compacted, waiter, applied.outcome));
+                    self.pending.physical.push((answer.compacted as i64, waiter, applied.outcome));
+                }
+                // It is refused, but not before what is compacted is trimmed.
+                (Command::Compaction(request), Err(ApplyError::Compacted)) if request.physical => {
+                    self.pending.physical.push((self.state.compacted(), waiter, applied.outcome));
                 }
                 _ => done.answers.push((waiter, applied.outcome)),
             },
@@ -248,7 +252,7 @@ impl<P: Waiter> Applier<P> {
             waits => done.waits_for_store = waits.is_some(),
         }
         let finished = self.state.finished_compaction();
-        let physical = self.pending.physical.extract_if(.., |(compacted, ..)| *compacted as i64 <= finished);
+        let physical = self.pending.physical.extract_if(.., |(compacted, ..)| *compacted <= finished);
         done.answers.extend(physical.map(|(_, waiter, outcome)| (waiter, outcome)));
     }
 }
@@ -278,4 +282,89 @@ fn for_raft(change: Option<ConfChange>) -> ConfChangeV2 {
         },
     };
     ConfChangeV2 { changes: vec![MemberChange { kind, node }], ..ConfChangeV2::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_observe::metrics::Registry;
+    use ferrite_proto::etcdserverpb as pb;
+    use ferrite_raft::{EntryKind, Term};
+    use ferrite_state::Settings;
+    use ferrite_state::command::{Caller, encode};
+    use ferrite_storage::{Table, in_memory};
+
+    use super::*;
+
+    struct Client(u64);
+
+    impl Waiter for Client {
+        fn gone(&self) -> bool {
+            false
+        }
+    }
+
+    fn applier() -> Applier<Client> {
+        let (window, revisions) = in_memory();
+        let rows = std::iter::empty::<(Table, Vec<u8>, Vec<u8>)>();
+        let (state, _) = State::load(rows, revisions, Settings::default()).unwrap();
+        let timing = ApplyTiming::new(&Arc::new(Registry::new()), Duration::MAX);
+        let progress = Arc::new(Progress::new(Index(0), Term(0)));
+        Applier::new(state, window, progress, Index(0), TrimPace::default(), timing)
+    }
+
+    /// Entries of clients who wait, numbered like them.
+    fn apply(first: u64, requests: Vec<pb::InternalRaftRequest>) -> ApplyJob<Client> {
+        let (mut entries, mut waiters) = (Vec::new(), Vec::new());
+        for (number, request) in (first..).zip(requests) {
+            let data = encode(RequestId(number), &Caller::default(), request);
+            entries.push(Entry { index: Index(number), term: Term(1), kind: EntryKind::Normal, data });
+            waiters.push((RequestId(number), Waits::Client(Client(number))));
+        }
+        ApplyJob::Apply(Apply { entries, waiters })
+    }
+
+    #[test]
+    fn a_physical_compaction_is_answered_when_all_that_is_compacted_is_trimmed() {
+        let put = || pb::InternalRaftRequest {
+            put: Some(pb::PutRequest { key: "k".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let compact = |revision| pb::InternalRaftRequest {
+            compaction: Some(pb::CompactionRequest { revision, physical: true }),
+            ..Default::default()
+        };
+        let mut applier = applier();
+        let refused_at_once = applier.step(&mut vec![apply(1, vec![put(), put(), compact(-1)])], true).unwrap();
+        assert_eq!(refused_at_once.answers.len(), 3, "nothing is compacted that could be waited for");
+
+        let jobs = &mut vec![apply(4, vec![compact(3), compact(3), compact(2)])];
+        let answered = applier.step(jobs, true).unwrap();
+        assert!(answered.answers.is_empty() && answered.waits_for_store);
+        let mut answers = Vec::new();
+        let mut jobs = vec![ApplyJob::Stored(Index(6))];
+        while answers.is_empty() {
+            answers = applier.step(&mut jobs, true).unwrap().answers;
+        }
+        let answers: Vec<_> = answers.iter().map(|(client, outcome)| (client.0, outcome.as_ref().err())).collect();
+        let compacted = Some(&ApplyError::Compacted);
+        assert_eq!(answers, [(4, None), (5, compacted), (6, compacted)]);
+    }
+
+    #[test]
+    fn trimming_rests_while_it_is_told_to() {
+        let put = pb::PutRequest { key: "k".into(), ..Default::default() };
+        let put = pb::InternalRaftRequest { put: Some(put), ..Default::default() };
+        let compaction = Some(pb::CompactionRequest { revision: 3, physical: false });
+        let compact = pb::InternalRaftRequest { compaction, ..Default::default() };
+        let mut applier = applier();
+        applier.step(&mut vec![apply(1, vec![put.clone(), put, compact]), ApplyJob::Stored(Index(3))], false).unwrap();
+        for _ in 0..10 {
+            assert!(applier.step(&mut Vec::new(), false).unwrap().dead.is_empty());
+        }
+        let mut dead = Vec::new();
+        while dead.is_empty() {
+            dead = applier.step(&mut Vec::new(), true).unwrap().dead;
+        }
+        assert_eq!(dead, [Revision { main: 2, sub: 0 }]);
+    }
 }

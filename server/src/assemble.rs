@@ -22,6 +22,7 @@ use ferrite_storage::wal;
 use crate::call_metrics::CallMetrics;
 use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
 use crate::facts::PublishedFacts;
+use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, Signals};
 use crate::post::Reply;
@@ -82,6 +83,7 @@ pub fn assemble<V: Vfs>(
     logger: &Logger,
     clock: Clock,
     registry: &Arc<Registry>,
+    halt: Halt,
 ) -> Result<Assembled<V>, AssembleError> {
     let initial = InitialCluster::parse(&config.cluster.initial).map_err(AssembleError::InitialCluster)?;
     let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -108,7 +110,7 @@ pub fn assemble<V: Vfs>(
     let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
     let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
     let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
-    Ok(wire(parts, config, compaction, clock, registry))
+    Ok(wire(parts, config, compaction, clock, registry, halt))
 }
 
 fn wire<V: Vfs>(
@@ -117,6 +119,7 @@ fn wire<V: Vfs>(
     compaction: Option<AutoCompaction>,
     clock: Clock,
     registry: &Arc<Registry>,
+    halt: Halt,
 ) -> Assembled<V> {
     let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, warnings, .. } = parts;
     store.trim(&dead);
@@ -146,6 +149,7 @@ fn wire<V: Vfs>(
         load: Load::default(),
         reads,
         metrics: CallMetrics::new(registry),
+        halt,
     });
     let duties = duties(ids, config, &door, compaction, registry);
     let limits = Limits {

@@ -16,10 +16,11 @@ use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
 use ferrite_state::clock::Millis;
 use ferrite_state::command::{Caller, Kind, encode, encode_parsed};
-use ferrite_state::{ApplyError, RequestId, Response, Shared};
+use ferrite_state::{ApplyError, ReadError, RequestId, Response, Shared};
 use ferrite_storage::store::SharedSizes;
 
 use crate::call_metrics::CallMetrics;
+use crate::halt::Halt;
 use crate::loops::{Clock, Outlets, Signals};
 use crate::post::{Post, Reply, call};
 use crate::read_pool::ReadPool;
@@ -57,6 +58,17 @@ pub enum CallError {
     Stopped,
     /// What the state machine says.
     Refused(ApplyError),
+}
+
+/// Why a read that found no damage has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadRefused {
+    Compacted,
+    Future,
+    /// Memory for the answer is not to be had.
+    NoRoom,
+    /// It found damage, and the member ends.
+    Halted,
 }
 
 impl From<ApplyError> for CallError {
@@ -98,6 +110,7 @@ pub struct Door {
     pub load: Load,
     pub reads: ReadPool,
     pub metrics: CallMetrics,
+    pub halt: Halt,
 }
 
 /// What clients have proposed and has no answer yet.
@@ -220,6 +233,19 @@ impl Handle {
         let (waiter, awaited) = call(&self.post);
         self.door.outlets.store.push(StoreJob::Defragment(waiter)).map_err(|_| CallError::Stopped)?;
         awaited.await.ok_or(CallError::Stopped)
+    }
+
+    /// What a read came to. One that finds damage ends the member: what else is damaged, nobody knows.
+    pub fn sound<T>(&self, found: Result<T, ReadError>) -> Result<T, ReadRefused> {
+        found.map_err(|error| match error {
+            ReadError::Compacted { .. } => ReadRefused::Compacted,
+            ReadError::Future { .. } => ReadRefused::Future,
+            ReadError::NoRoom { .. } => ReadRefused::NoRoom,
+            ReadError::Storage(error) => {
+                self.door.halt.halt(&error);
+                ReadRefused::Halted
+            }
+        })
     }
 
     /// What threads tell one another.

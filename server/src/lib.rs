@@ -6,6 +6,7 @@ pub mod call_metrics;
 pub mod config;
 pub mod facts;
 pub mod grpc;
+pub mod halt;
 pub mod handle;
 pub mod http;
 pub mod init;

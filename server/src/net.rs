@@ -12,10 +12,12 @@ use tokio::task::spawn_local;
 
 use crate::config::{Config, Feature};
 use crate::grpc::{self, Services};
-use crate::handle::Handle;
+use crate::handle::{CallError, Handle};
 use crate::http::{FrontDoor, Role, Site};
 use crate::listen::Port;
-use crate::rpc::{Accepted, Budget, ByteCounters, Keepalive, Observing, Router, Service, Settings, serve_accepted};
+use crate::rpc::{
+    Accepted, Budget, ByteCounters, Keepalive, Observing, Router, Service, Settings, Stopping, serve_accepted,
+};
 
 /// Calls that are open when the server stops may end within this time.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -67,7 +69,8 @@ impl NetThread {
     }
 
     fn ports(&self) -> Ports {
-        let mut router = Router::new(self.registry.clone(), self.observing.clone());
+        let stopping = Stopping { signal: self.stopped.clone(), status: CallError::Stopped.into() };
+        let mut router = Router::new(self.registry.clone(), self.observing.clone(), stopping);
         let services =
             Services { handle: self.handle.clone(), settings: self.services.clone(), budget: self.budget.clone() };
         grpc::register(&mut router, Rc::new(services));

@@ -16,6 +16,7 @@ use ferrite_member::SlowApply;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
+use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,7 @@ use tokio::task::LocalSet;
 use crate::assemble::{Assembled, Owners, assemble};
 use crate::banner;
 use crate::config::{self, Command, Config, ConfigError, Url};
+use crate::halt::Halt;
 use crate::handle::{Door, Handle};
 use crate::http::{self, FrontDoor};
 use crate::init;
@@ -150,6 +152,10 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     for warning in &warnings {
         log!(logger, lines::RECOVERED, warning);
     }
+    let own_alarm = |alarm: &AlarmMember| alarm.member_id == door.ids.member.0 && alarm.alarm() == AlarmType::Nospace;
+    if door.state.tables().alarms.all().any(|alarm| own_alarm(&alarm)) {
+        log!(logger, lines::ALARM_STANDS, member);
+    }
     let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
     let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
     let threads = start_owners(owners, &door, &posts, config.limits.warning_apply_duration, logger)?;
@@ -263,7 +269,7 @@ async fn open(
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&vfs, config, logger, Clock::start(), registry) {
+        match assemble(&vfs, config, logger, Clock::start(), registry, Halt::of_process(logger)) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));
@@ -286,16 +292,16 @@ fn start_owners<V: Vfs>(
 ) -> Result<Vec<JoinHandle<()>>, AnyError> {
     let Owners { member, log, apply, store, reads } = owners;
     let store_knows = Arc::new(AtomicBool::new(false));
-    let of_all = || (door.outlets.clone(), posts.to_vec(), door.signals.clone(), logger.clone());
+    let of_all = || (door.outlets.clone(), posts.to_vec(), door.signals.clone(), door.halt.clone());
     let mut threads = Vec::new();
     let (outlets, all, signals, _) = of_all();
     let clock = door.clock;
     threads.push(spawn("member", 0, move || {
         loops::member(member.0, &member.1, &outlets, &all, &signals, clock);
     })?);
-    let (outlets, _, signals, logger) = of_all();
-    threads.push(spawn("wal", 0, move || end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals), &logger))?);
-    let (outlets, all, _, logger) = of_all();
+    let (outlets, _, signals, halt) = of_all();
+    threads.push(spawn("wal", 0, move || end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals), &halt))?);
+    let (outlets, all, _, halt) = of_all();
     let knows = store_knows.clone();
     let told = logger.clone();
     let mut slow = move |slow: SlowApply| {
@@ -303,11 +309,11 @@ fn start_owners<V: Vfs>(
         log!(told, lines::APPLY_TOOK_TOO_LONG, slow.took, slow_after, "", &request, "", "");
     };
     threads.push(spawn("apply", 0, move || {
-        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut slow), &logger);
+        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut slow), &halt);
     })?);
-    let (outlets, all, signals, logger) = of_all();
+    let (outlets, all, signals, halt) = of_all();
     threads.push(spawn("store", 0, move || {
-        end_if_fatal(loops::store(store.0, &store.1, &outlets, &all, &signals, &store_knows), &logger);
+        end_if_fatal(loops::store(store.0, &store.1, &outlets, &all, &signals, &store_knows), &halt);
     })?);
     for read in reads {
         threads.push(spawn("read", 0, move || read.run())?);
@@ -315,11 +321,10 @@ fn start_owners<V: Vfs>(
     Ok(threads)
 }
 
-/// An owner that cannot go on ends the process at once: nothing it holds is known to be right or durable.
-fn end_if_fatal(ended: Result<(), Fatal>, logger: &Logger) {
+/// An owner that cannot go on ends the process.
+fn end_if_fatal(ended: Result<(), Fatal>, halt: &Halt) {
     if let Err(error) = ended {
-        log!(logger, lines::OWNER_FAILED, Value::Shown(&error));
-        std::process::exit(1);
+        halt.halt(&error);
     }
 }
 

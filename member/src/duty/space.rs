@@ -3,7 +3,8 @@
 //!   log writer, store keeper ──short──▶ Room ──▶ Space ──▶ Alarm, through the log ──▶ puts are refused by applying
 //!
 //! Each member speaks of its own disk only. What this duty raised it clears; an alarm that was there before (the quota's,
-//! an operator's, one of an earlier life) is left alone, for nobody here knows why it was raised.
+//! an operator's, one of an earlier life) is left alone, for nobody here knows why it was raised: as in etcd, it stands until
+//! somebody disarms it. A start says so in the log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

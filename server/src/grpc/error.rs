@@ -1,9 +1,9 @@
 //! Codes and texts: the only place where an error of ours becomes a gRPC status. All are etcd's.
 
 use ferrite_state::lease::{LeaseError, NotPrimary};
-use ferrite_state::{ApplyError, ReadError, RevisionError};
+use ferrite_state::{ApplyError, RevisionError};
 
-use crate::handle::CallError;
+use crate::handle::{CallError, ReadRefused};
 use crate::rpc::{Code, Status};
 
 /// Why a request is refused before anything is asked of the member.
@@ -108,14 +108,14 @@ impl From<RevisionError> for Status {
     }
 }
 
-impl From<ReadError> for Status {
-    fn from(error: ReadError) -> Status {
-        let (code, text) = match error {
-            ReadError::Compacted { .. } => COMPACTED,
-            ReadError::Future { .. } => FUTURE,
+impl From<ReadRefused> for Status {
+    fn from(refused: ReadRefused) -> Status {
+        let (code, text) = match refused {
+            ReadRefused::Compacted => COMPACTED,
+            ReadRefused::Future => FUTURE,
             // Who reads with a bounded room waits for more; this is what is left to say when there is none.
-            ReadError::NoRoom { .. } => return CallError::TooManyRequests.into(),
-            ReadError::Storage(error) => return Status::new(Code::DataLoss, error.to_string()),
+            ReadRefused::NoRoom => return CallError::TooManyRequests.into(),
+            ReadRefused::Halted => return CallError::Stopped.into(),
         };
         Status::new(code, text)
     }

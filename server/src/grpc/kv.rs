@@ -53,7 +53,7 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
     }
     let confirmed = Instant::now();
     let answer = if request.range_end.is_empty() {
-        let found = handle.state().keyspace.range(&request).map_err(Status::from);
+        let found = handle.sound(handle.state().keyspace.range(&request)).map_err(Status::from);
         found.map(|found| answer::range(&found, Some(&handle.header(found.revision))))
     } else {
         // The answer is put together where its values have just been read: they are in that core's caches.
@@ -98,7 +98,7 @@ async fn range_stream(
         handle.confirm_read().await?;
     }
     if request.count_only {
-        let found = handle.read(move |state| state.keyspace.range(&request)).await??;
+        let found = handle.sound(handle.read(move |state| state.keyspace.range(&request)).await?)?;
         replies.send_or_give_up(stream_part(&found, Some(handle.header(found.revision)))).await?;
         return Ok(());
     }

@@ -20,7 +20,7 @@ impl Services {
         if is_short {
             match read(self.handle.state(), &mut share) {
                 Err(ReadError::NoRoom { bytes }) => share = self.more_room(share, bytes).await?,
-                answer => return Ok(answer?.held_by(share)),
+                answer => return Ok(self.handle.sound(answer)?.held_by(share)),
             }
         }
         let (body, share) = self.read_sharing(share, read).await?;
@@ -38,7 +38,7 @@ impl Services {
             let (answer, used, again) = attempt.await?;
             match answer {
                 Err(ReadError::NoRoom { bytes }) => share = self.more_room(used, bytes).await?,
-                answer => return Ok((answer?, used)),
+                answer => return Ok((self.handle.sound(answer)?, used)),
             }
             read = again;
         }
@@ -75,6 +75,7 @@ mod tests {
     use super::*;
     use crate::call_metrics::CallMetrics;
     use crate::grpc::{Settings, answer};
+    use crate::halt::Halt;
     use crate::handle::{CallLimits, Door, Handle, Load};
     use crate::loops::{Clock, Outlets};
     use crate::post::Post;
@@ -119,6 +120,7 @@ mod tests {
             load: Load::default(),
             reads,
             metrics: CallMetrics::new(&Arc::default()),
+            halt: Halt::told(|error| panic!("{error}")),
         });
         let settings = Settings {
             max_txn_ops: 128,

@@ -155,7 +155,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     tokio::task::spawn_local(async move {
         let error = w.drive(&s.handle).await;
         // Our disk is wrong: the member stops, before it tells somebody a history with a gap.
-        panic!("the history of this member cannot be read: {error}");
+        s.handle.sound::<()>(Err(error.into())).expect_err("an error stays one");
     });
     let s = services.clone();
     router.bidi_stream("/etcdserverpb.Watch/Watch", async move |requests, replies, caller| {
@@ -209,7 +209,7 @@ impl Open<'_> {
         };
         // What was just created may lag, and is carried on by the driver; and following may have made others ready.
         self.watches.nudged.notify_one();
-        done.map_err(|error| ferrite_state::ReadError::from(error).into())
+        Ok(self.services.handle.sound(done.map_err(ferrite_state::ReadError::from))?)
     }
 
     /// The next messages on the wire, if there is something to say, and what it is.

@@ -34,6 +34,6 @@ pub use meter::{Observing, Shape};
 pub use outlet::Gone;
 pub use reply::{Body, IntoReply, Reply, too_long};
 pub use request::{Raw, Request};
-pub use router::{Replies, Requests, Router, Sending};
+pub use router::{Replies, Requests, Router, Sending, Stopping};
 pub use status::{Code, Status};
 pub use transport::ByteCounters;

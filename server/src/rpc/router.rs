@@ -4,21 +4,23 @@
 //!   server streaming  message in ▶ decode ▶ handler(request, replies) ▶ trailers
 //!   bidi streaming    handler(requests, replies) ▶ trailers
 //!
-//! A handler that is not done when the client goes away, or when its deadline passes, is dropped where it waits.
+//! A handler that is not done when the client goes away, or when its deadline passes, is dropped where it waits. So is one
+//! of a stream when the server stops: its client is told, rather than finding its connection torn.
 //! A router belongs to one net thread: handlers may hold what only that thread touches.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrite_observe::metrics::Registry;
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
 
@@ -59,12 +61,36 @@ pub(super) trait Method {
     fn start(self: Rc<Self>, call: Call);
 }
 
+/// How streams end when the server stops.
+#[derive(Clone, Debug)]
+pub struct Stopping {
+    pub signal: watch::Receiver<bool>,
+    pub status: Status,
+}
+
+/// A stream of replies to one request may come to its end within this time of the server's stop.
+const GRACE: Duration = Duration::from_millis(150);
+
+impl Stopping {
+    /// Waits until streams have to end.
+    async fn due(mut self, grace: Duration) -> Status {
+        if self.signal.wait_for(|stops| *stops).await.is_err() {
+            pending::<()>().await;
+        }
+        if !grace.is_zero() {
+            tokio::time::sleep(grace).await;
+        }
+        self.status
+    }
+}
+
 /// Which method is behind which path.
 pub struct Router {
     methods: HashMap<&'static str, Rc<dyn Method>>,
     services: HashSet<&'static str>,
     registry: Arc<Registry>,
     observing: Observing,
+    stopping: Stopping,
 }
 
 impl fmt::Debug for Router {
@@ -74,8 +100,8 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    pub fn new(registry: Arc<Registry>, observing: Observing) -> Self {
-        Self { methods: HashMap::new(), services: HashSet::new(), registry, observing }
+    pub fn new(registry: Arc<Registry>, observing: Observing, stopping: Stopping) -> Self {
+        Self { methods: HashMap::new(), services: HashSet::new(), registry, observing, stopping }
     }
 
     /// One request, one reply.
@@ -95,8 +121,8 @@ impl Router {
         Q: Request,
         F: AsyncFn(Q, Replies, Caller) -> Result<(), Status> + 'static,
     {
-        let meter = self.meter(path, Shape::ServerStream);
-        self.add(path, Rc::new(ServerStream { handler, meter, shape: Q::shape(), types: PhantomData }));
+        let (meter, stopping) = (self.meter(path, Shape::ServerStream), self.stopping.clone());
+        self.add(path, Rc::new(ServerStream { handler, meter, stopping, shape: Q::shape(), types: PhantomData }));
     }
 
     /// Any number of requests and replies, in any order.
@@ -105,8 +131,8 @@ impl Router {
         Q: Request,
         F: AsyncFn(Requests<Q>, Replies, Caller) -> Result<(), Status> + 'static,
     {
-        let meter = self.meter(path, Shape::BidiStream);
-        self.add(path, Rc::new(BidiStream { handler, meter, shape: Q::shape(), types: PhantomData }));
+        let (meter, stopping) = (self.meter(path, Shape::BidiStream), self.stopping.clone());
+        self.add(path, Rc::new(BidiStream { handler, meter, stopping, shape: Q::shape(), types: PhantomData }));
     }
 
     fn meter(&self, path: &'static str, shape: Shape) -> LazyMeter {
@@ -147,12 +173,14 @@ struct Unary<F, Q: Request, R> {
 struct ServerStream<F, Q: Request> {
     handler: F,
     meter: LazyMeter,
+    stopping: Stopping,
     shape: Q::Shape,
     types: PhantomData<fn() -> Q>,
 }
 struct BidiStream<F, Q: Request> {
     handler: F,
     meter: LazyMeter,
+    stopping: Stopping,
     shape: Q::Shape,
     types: PhantomData<fn() -> Q>,
 }
@@ -174,7 +202,7 @@ where
                     let request = only_message(&mut messages, meter, &begun, self.shape, UNARY_UNREADABLE).await?;
                     (self.handler)(request, caller).await
                 };
-                until_gone(answer, |cx| outlet.poll_gone(cx), deadline).await
+                until_gone(answer, |cx| outlet.poll_gone(cx), deadline, pending()).await
             };
             let answer = match answer {
                 Ok(Ok(reply)) => match reply.into_reply() {
@@ -209,12 +237,13 @@ where
             let begun = meter.begin(&caller);
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
+            let stops = self.stopping.clone().due(GRACE);
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = async {
                 let request = only_message(&mut messages, meter, &begun, self.shape, STREAM_UNREADABLE).await?;
                 (self.handler)(request, replies, caller).await
             };
-            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
+            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline, stops).await;
             end(&mut outlet.borrow_mut(), meter, &begun, answer);
             drop(ticket);
         });
@@ -233,10 +262,11 @@ where
             let begun = meter.begin(&caller);
             let outlet = Rc::new(RefCell::new(outlet));
             let deadline = caller.deadline;
+            let stops = self.stopping.clone().due(Duration::ZERO);
             let requests = Requests { messages, meter: meter.clone(), shape: self.shape };
             let replies = Replies { outlet: outlet.clone(), meter: meter.clone() };
             let answer = (self.handler)(requests, replies, caller);
-            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline).await;
+            let answer = until_gone(answer, |cx| outlet.borrow_mut().poll_gone(cx), deadline, stops).await;
             end(&mut outlet.borrow_mut(), meter, &begun, answer);
             drop(ticket);
         });
@@ -360,13 +390,14 @@ async fn only_message<Q: Request>(
     Q::read(message, shape).map_err(|error| Status::new(Code::Internal, format!("{unreadable}: {error}")))
 }
 
-/// Runs a handler until it is done, the client is gone or the deadline has passed.
+/// Runs a handler until it is done, the client is gone, the deadline has passed or the server stops.
 async fn until_gone<R>(
     handler: impl Future<Output = Result<R, Status>>,
     mut poll_gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
     deadline: Option<Instant>,
+    stops: impl Future<Output = Status>,
 ) -> Result<Result<R, Status>, Gone> {
-    let mut handler = pin!(handler);
+    let (mut handler, mut stops) = (pin!(handler), pin!(stops));
     let mut timer: Pin<&mut Option<Sleep>> = pin!(deadline.map(|deadline| sleep_until(deadline.into())));
     poll_fn(|cx| {
         if let Poll::Ready(answer) = handler.as_mut().poll(cx) {
@@ -374,6 +405,9 @@ async fn until_gone<R>(
         }
         if poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Gone));
+        }
+        if let Poll::Ready(status) = stops.as_mut().poll(cx) {
+            return Poll::Ready(Ok(Err(status)));
         }
         match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
             Some(Poll::Ready(())) => {

@@ -56,7 +56,9 @@ fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     let registry = Arc::new(Registry::new());
     let logger = ferrite_observe::log::Logger::silent();
     let observing = Observing { extensive: true, slow_after: Duration::MAX, logger };
-    let mut router = Router::new(registry.clone(), observing);
+    let stop = watch::Sender::new(false);
+    let stopping = Stopping { signal: stop.subscribe(), status: Status::new(Code::Unavailable, "stopped") };
+    let mut router = Router::new(registry.clone(), observing, stopping);
     let waiting = Rc::new(Cell::new(0));
     router.unary(PUT, async |put: PutRequest, caller: Caller| {
         match &*put.key {
@@ -77,6 +79,9 @@ fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     });
     router.bidi_stream(WATCH, async |mut requests: Requests<PutRequest>, mut replies: Replies, _: Caller| {
         while let Some(request) = requests.next().await? {
+            if &request.key[..] == b"stay" {
+                std::future::pending::<()>().await;
+            }
             replies.send(request).await?;
         }
         Ok(())
@@ -93,7 +98,7 @@ fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     let counters = ByteCounters { received: Counter::default(), sent: Counter::default() };
     let service = Service::new(Some(Rc::new(router)), Some(pages), settings, counters, budget);
     let service = Rc::new(service);
-    Server { registry, stop: watch::Sender::new(false), service, waiting }
+    Server { registry, stop, service, waiting }
 }
 
 impl Server {
@@ -533,6 +538,27 @@ fn a_stop_lets_calls_end() {
         server.stop.send(true).unwrap();
         assert_eq!(call.await.code, "4", "the call that was there is answered");
         assert!(client.served.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_stop_ends_streams_with_a_status() {
+    run(async {
+        let server = server(Settings::default());
+        let mut client = server.connect().await;
+        let request = put(b"stay", b"v");
+        let pieces = [&request[..]];
+        let mut call = Box::pin(client.call(WATCH, &[], &pieces));
+        tokio::select! {
+            _ = &mut call => panic!("nothing ends this stream"),
+            _ = settle() => {}
+        }
+        server.stop.send(true).unwrap();
+        let answer = call.await;
+        assert_eq!((&*answer.code, &*answer.message), ("14", "stopped"));
+        // The client may have hung up first.
+        let ended = client.served.await.unwrap();
+        assert!(matches!(ended, Ok(()) | Err(ConnectionError::Io(_) | ConnectionError::Http2(_))), "{ended:?}");
     });
 }
 

@@ -266,6 +266,11 @@ impl State {
         }
     }
 
+    /// The revision that was compacted last, trimmed or not; -1 before the first compaction.
+    pub fn compacted(&self) -> i64 {
+        self.revisions.compacted
+    }
+
     /// The entry whose compaction is to be trimmed next: not before its effect is in the store.
     pub fn next_trim(&self) -> Option<Index> {
         self.trimmer.next()
