@@ -52,17 +52,18 @@ pub struct ApplyDone<P> {
     pub waits_for_store: bool,
     /// What the window takes up in memory.
     pub window_bytes: u64,
-    /// What took longer to apply than is usual.
-    pub slow: Vec<SlowApply>,
+    /// What an operator may want to know.
+    pub news: Vec<ApplyNews>,
     pub is_closed: bool,
 }
 
-/// An entry that took long to apply.
-#[derive(Clone, Copy, Debug)]
-pub struct SlowApply {
-    pub index: Index,
-    pub kind: Kind,
-    pub took: Duration,
+/// What is worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyNews {
+    /// An entry took longer than is usual.
+    Slow { index: Index, kind: Kind, took: Duration },
+    /// A compaction is trimmed.
+    Trimmed { revision: u64, took: Duration },
 }
 
 /// Applying cannot go on: the member stops.
@@ -145,7 +146,7 @@ impl<P: Waiter> Applier<P> {
             has_more: false,
             waits_for_store: false,
             window_bytes: 0,
-            slow: Vec::new(),
+            news: Vec::new(),
             is_closed: false,
         };
         let mut last = None;
@@ -201,7 +202,7 @@ impl<P: Waiter> Applier<P> {
             self.timing.applied.observe(kind, success, took);
             if took > self.timing.slow_after {
                 self.timing.slow.increment();
-                done.slow.push(SlowApply { index: entry.index, kind, took });
+                done.news.push(ApplyNews::Slow { index: entry.index, kind, took });
             }
         }
         self.window.append(applied.effect);
@@ -239,8 +240,9 @@ impl<P: Waiter> Applier<P> {
                 timing.index_step.observe(milliseconds(ended - begun));
                 timing.step.observe(milliseconds(ended - begun));
                 timing.revisions.add(trimmed.dead.len() as u64);
-                if trimmed.finished.is_some() {
+                if let Some(revision) = trimmed.finished {
                     self.trimming_since = None;
+                    done.news.push(ApplyNews::Trimmed { revision, took: ended - since });
                     timing.whole.observe(milliseconds(ended - since));
                     timing
                         .last

@@ -14,7 +14,7 @@ mod store_keeper;
 mod timing;
 mod v2_snapshot;
 
-pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, SlowApply, TrimPace};
+pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
 pub use inbox::{Inbox, Outlet, inbox};
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};

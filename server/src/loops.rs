@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use ferrite_member::duty::Room;
 use ferrite_member::{
-    Applier, ApplierError, ApplyJob, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet, SlowApply,
+    Applier, ApplierError, ApplyJob, ApplyNews, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet,
     StoreJob, StoreKeeper, StoreKeeperError,
 };
+use ferrite_raft::Index;
 use ferrite_storage::vfs::Vfs;
 
 use tokio::sync::watch;
@@ -138,6 +139,7 @@ pub fn log<V: Vfs>(
     inbox: &Inbox<LogJob>,
     outlets: &Outlets,
     signals: &Signals,
+    saved: &mut dyn FnMut(Index),
 ) -> Result<(), Fatal> {
     let mut jobs = Vec::new();
     let mut idle_at = None;
@@ -154,6 +156,7 @@ pub fn log<V: Vfs>(
             hand_on(&outlets.member, Input::Saved(number));
         }
         if let Some((index, conf)) = done.checkpointed {
+            saved(index);
             hand_on(&outlets.member, Input::Checkpointed { index, conf });
         }
         if done.is_closed {
@@ -175,7 +178,7 @@ pub fn apply(
     outlets: &Outlets,
     posts: &[Arc<Post>],
     store_knows: &AtomicBool,
-    slow: &mut dyn FnMut(SlowApply),
+    told: &mut dyn FnMut(ApplyNews),
 ) -> Result<(), Fatal> {
     let mut jobs = Vec::new();
     // There is more to trim, from then on.
@@ -187,7 +190,7 @@ pub fn apply(
         if trims {
             trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
         }
-        done.slow.into_iter().for_each(&mut *slow);
+        done.news.into_iter().for_each(&mut *told);
         for changed in done.conf_changes {
             hand_on(&outlets.member, Input::ConfChanged(changed));
         }

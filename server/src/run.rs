@@ -12,11 +12,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ferrite_member::SlowApply;
+use ferrite_member::ApplyNews;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
 use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
+use ferrite_raft::Index;
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -300,16 +301,23 @@ fn start_owners<V: Vfs>(
         loops::member(member.0, &member.1, &outlets, &all, &signals, clock);
     })?);
     let (outlets, _, signals, halt) = of_all();
-    threads.push(spawn("wal", 0, move || end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals), &halt))?);
+    let logs = logger.clone();
+    let mut saved = move |index: Index| log!(logs, lines::SAVED_SNAPSHOT, index.0);
+    threads.push(spawn("wal", 0, move || {
+        end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals, &mut saved), &halt);
+    })?);
     let (outlets, all, _, halt) = of_all();
     let knows = store_knows.clone();
-    let told = logger.clone();
-    let mut slow = move |slow: SlowApply| {
-        let request = format!("{} at index {}", slow.kind.name(), slow.index);
-        log!(told, lines::APPLY_TOOK_TOO_LONG, slow.took, slow_after, "", &request, "", "");
+    let logs = logger.clone();
+    let mut told = move |news: ApplyNews| match news {
+        ApplyNews::Slow { index, kind, took } => {
+            let request = format!("{} at index {index}", kind.name());
+            log!(logs, lines::APPLY_TOOK_TOO_LONG, took, slow_after, "", &request, "", "");
+        }
+        ApplyNews::Trimmed { revision, took } => log!(logs, lines::COMPACTED, revision, took),
     };
     threads.push(spawn("apply", 0, move || {
-        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut slow), &halt);
+        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut told), &halt);
     })?);
     let (outlets, all, signals, halt) = of_all();
     threads.push(spawn("store", 0, move || {

@@ -89,6 +89,8 @@ lines! {
 
 // Running and stopping.
 lines! {
+    SAVED_SNAPSHOT: Info "saved snapshot" ["snapshot-index"];
+    COMPACTED: Info "finished scheduled compaction" ["compact-revision", "took"];
     APPLY_TOOK_TOO_LONG: Warn "apply request took too long" ["took", "expected-duration", "prefix", "request", "response", "error"];
     REQUEST_STATS: Warn "request stats" ["start time", "time spent", "remote", "response type", "request count", "request size", "response count", "response size", "request content"];
     REQUEST_STATS_DEBUG: Debug "request stats" ["start time", "time spent", "remote", "response type", "request count", "request size", "response count", "response size", "request content"];

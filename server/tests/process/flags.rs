@@ -1,0 +1,48 @@
+//! What is decided by flags and seen from outside.
+
+use std::fs;
+
+use ferrite_proto::etcdserverpb as pb;
+
+use crate::server::{Home, Server, addresses, run};
+
+#[test]
+fn a_configuration_file_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, peer) = addresses();
+    let path = dir.path().join("etcd.yml");
+    let text = format!(
+        "name: filed\nlisten-client-urls: {client}\nadvertise-client-urls: {client}\nlisten-peer-urls: {peer}\n\
+         initial-advertise-peer-urls: {peer}\nunsafe-no-fsync: true\nmetrics: extensive\nsnapshot-count: 0\n"
+    );
+    fs::write(&path, text).unwrap();
+    let arguments = ["--config-file".to_owned(), path.display().to_string(), "--name=ignored".to_owned()];
+    let mut server = Server::spawn(&arguments, dir.path(), client);
+    server.wait_for("loaded server configuration");
+    server.wait_for("\"data-dir\":\"filed.etcd\"");
+    server.wait_for("updating snapshot-count to default");
+    server.wait_for("--unsafe-no-fsync");
+    server.wait_for("ready to serve client requests");
+    run(async {
+        let put = pb::PutRequest { key: "k".into(), ..Default::default() };
+        let _: pb::PutResponse = server.connect().await.call("/etcdserverpb.KV/Put", put).await.unwrap();
+    });
+    assert!(dir.path().join("filed.etcd/member/wal").is_dir());
+    server.stop();
+}
+
+#[test]
+fn what_is_not_built_is_refused() {
+    for (flags, words) in [
+        (&["--cert-file=x"][..], "--cert-file asks for what is not built yet"),
+        (&["--initial-cluster-state=existing"], "joining a cluster is not built yet"),
+        (&["--initial-cluster=one=http://127.0.0.1:1,two=http://127.0.0.1:2"], "clusters of several are not built yet"),
+        (&["--auto-compaction-retention=soon"], "error parsing CompactionRetention"),
+    ] {
+        let home = Home::new();
+        let (status, said) = home.spawn(flags).wait_for_end();
+        let last = said.last().unwrap();
+        assert!(status.code() == Some(1) && last.contains(words), "{flags:?}: {said:#?}");
+        assert!(!home.data().exists(), "{flags:?}: nothing is begun");
+    }
+}

@@ -1,0 +1,7 @@
+//! The binary `etcd` as its users see it: processes, signals, exit codes, log lines, and errors as they come over the wire.
+
+mod data_dir;
+mod errors;
+mod flags;
+mod server;
+mod stop;
