@@ -19,7 +19,8 @@ pub use checkpoint::{Checkpoints, Limits};
 pub use inbox::{Inbox, Outlet, inbox};
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
 pub use member::{
-    Apply, ConfChanged, Input, Member, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber, Waiter, Waits,
+    Apply, ConfChanged, Input, Member, MembersProposal, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber,
+    Waiter, Waits,
 };
 pub use progress::Progress;
 pub use request_ids::RequestIds;

@@ -1,6 +1,7 @@
 //! One turn of a member: take in what arrived, then hand out all that is owed.
 //!
-//!   proposals, reads ─┐                 ┌─▶ save    log writer   ─▶ Saved
+//!   messages ──────────┐                ┌─▶ messages to peers
+//!   proposals, reads ─┤                 ├─▶ save    log writer   ─▶ Saved
 //!   completions ──────┼─▶ turn(raft) ───┼─▶ apply   applier      ─▶ Applied, ConfChanged
 //!   time ─────────────┘                 ├─▶ keep    store keeper ─▶ Checkpointed
 //!                                       └─▶ answers to readers and to those refused
@@ -9,7 +10,8 @@
 //! Raft and its log in memory; nothing here is shared but two counters (`Progress`).
 //!
 //! What holds: entries are applied only once they are synced (Raft sees to it); a read is answered at an index that was
-//! committed after it had arrived; a waiter is either handed on with its proposal or given back.
+//! committed after it had arrived; a waiter is either handed on with its proposal or given back; who does not lead says
+//! nothing between being handed a change of members and having applied it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    ConfChangeV2, ConfState, Entry, HardState, Index, LogStore, MemoryLog, Message, NodeId, RawNode, Ready, RoleKind,
-    SaveTicket, SoftState,
+    ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
+    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, SoftState,
 };
 use ferrite_state::RequestId;
 
@@ -43,11 +45,30 @@ pub struct Proposal<P> {
     pub waiter: P,
 }
 
+/// A change of members that somebody wants in the log.
+#[derive(Debug)]
+pub struct MembersProposal<P> {
+    /// Names the request.
+    pub change: ConfChangeV1,
+    /// Who is told the outcome. Nobody is, if the leader holds another change to be under way.
+    pub waiter: P,
+}
+
 /// What arrives at a member.
 #[derive(Debug)]
 pub enum Input<P, R> {
     /// Put this into the log.
     Propose(Proposal<P>),
+    /// Put this change of members into the log.
+    ChangeMembers(MembersProposal<P>),
+    /// Another member says something.
+    Message(Message),
+    /// The last message to this member did not get there.
+    Unreachable(NodeId),
+    /// A snapshot got to this member, or could not be sent.
+    SnapshotSent { to: NodeId, arrived: bool },
+    /// Hand leadership over to this member.
+    TransferLeader(NodeId),
     /// Tell the reader once everything committed by now has been applied.
     Read(R),
     /// The log writer has synced all saves up to this one.
@@ -146,6 +167,7 @@ impl<P, R> Default for Outbox<P, R> {
 pub struct Member<P, R> {
     raft: RawNode<MemoryLog>,
     proposals: Proposals<P>,
+    held: Held,
     reads: Reads<R>,
     checkpoints: Checkpoints,
     duties: Duties,
@@ -175,6 +197,15 @@ struct Saves {
     unwritten_commit: bool,
 }
 
+/// What is not said yet because a change of members is being applied. Otherwise a vote might go out that counts the
+/// members as they were (as in etcd).
+#[derive(Debug, Default)]
+struct Held {
+    /// Changes that were handed to the applier and have not come back.
+    changes: usize,
+    messages: Vec<Message>,
+}
+
 /// Commands on their way into the log, and those who wait for them.
 #[derive(Debug)]
 struct Proposals<P> {
@@ -182,6 +213,22 @@ struct Proposals<P> {
     waiting: VecDeque<Proposal<P>>,
     /// Proposed: they go to the applier together with the next committed entries.
     proposed: Vec<(RequestId, Waits<P>)>,
+}
+
+/// Proposals go to Raft together, in one message if it follows: so many bytes of data, and at least one.
+const BATCH_BYTES: usize = 1 << 20;
+
+impl<P> Proposals<P> {
+    fn next_batch(&mut self) -> Vec<Proposal<P>> {
+        let mut bytes = 0;
+        let more = self.waiting.iter().take_while(|proposal| {
+            let fits = bytes == 0 || bytes + proposal.data.len() <= BATCH_BYTES;
+            bytes += proposal.data.len().max(1);
+            fits
+        });
+        let count = more.count();
+        self.waiting.drain(..count).collect()
+    }
 }
 
 impl<P: Waiter, R: Waiter> Member<P, R> {
@@ -200,6 +247,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         Member {
             raft,
             proposals: Proposals { waiting: VecDeque::new(), proposed: Vec::new() },
+            held: Held::default(),
             reads: Reads::new(first_round),
             checkpoints,
             duties,
@@ -267,12 +315,18 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 out.refused.push((proposal.waiter, Refused::Stopping));
             }
             Input::Propose(proposal) => self.proposals.waiting.push_back(proposal),
+            Input::ChangeMembers(proposal) => self.change_members(proposal, out),
+            // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
+            Input::Message(message) => drop(self.raft.step(message)),
+            Input::Unreachable(id) => self.raft.report_unreachable(id),
+            Input::SnapshotSent { to, arrived } => self.raft.report_snapshot(to, arrived),
+            Input::TransferLeader(to) => self.raft.transfer_leader(to),
             Input::Read(reader) if self.stopping => out.reads.push((reader, Err(ReadFailed::Stopping))),
             Input::Read(reader) => self.reads.arrive(reader),
             Input::Saved(upto) => self.saved(upto, out),
             Input::Applied => {}
             Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id, now)),
-            Input::ConfChanged(changed) => self.conf_changed(&changed.change),
+            Input::ConfChanged(changed) => self.conf_changed(&changed.change, out),
             Input::Checkpointed { index, conf } => self.checkpointed(index, conf),
             Input::Stop => {
                 self.stopping = true;
@@ -304,16 +358,41 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     fn saved(&mut self, upto: SaveNumber, out: &mut Outbox<P, R>) {
         while let Some((_, ticket, messages)) = self.saves.under_way.pop_front_if(|(number, ..)| *number <= upto) {
             self.raft.saved(ticket);
-            out.messages.extend(messages);
+            self.send(messages, out);
         }
     }
 
-    fn conf_changed(&mut self, change: &ConfChangeV2) {
-        // The state machine has checked the change against the same members: Raft cannot disagree with it.
-        self.conf = self
-            .raft
-            .apply_conf_change(change)
-            .expect("a change of members that was applied fits Raft's configuration");
+    fn send(&mut self, messages: Vec<Message>, out: &mut Outbox<P, R>) {
+        match self.held.changes > 0 && self.soft_state.role != RoleKind::Leader {
+            true => self.held.messages.extend(messages),
+            false => out.messages.extend(messages),
+        }
+    }
+
+    fn conf_changed(&mut self, change: &ConfChangeV2, out: &mut Outbox<P, R>) {
+        match self.raft.apply_conf_change(change) {
+            Ok(conf) => self.conf = conf,
+            // What it would bring about is in the snapshot already.
+            Err(ChangeError::Superseded) => {}
+            // The state machine has checked the change against the same members: Raft cannot disagree with it.
+            Err(error) => panic!("a change of members that was applied does not fit Raft's configuration: {error}"),
+        }
+        self.held.changes -= 1;
+        if self.held.changes == 0 {
+            out.messages.append(&mut self.held.messages);
+        }
+    }
+
+    fn change_members(&mut self, proposal: MembersProposal<P>, out: &mut Outbox<P, R>) {
+        let MembersProposal { change, waiter } = proposal;
+        let id = RequestId(change.id);
+        if self.stopping {
+            out.refused.push((waiter, Refused::Stopping));
+        } else if self.soft_state.leader.is_some() && self.raft.propose_conf_change(ConfChange::V1(change)).is_ok() {
+            self.proposals.proposed.push((id, Waits::Client(waiter)));
+        } else {
+            out.refused.push((waiter, Refused::Dropped));
+        }
     }
 
     fn checkpointed(&mut self, index: Index, conf: ConfState) {
@@ -330,10 +409,14 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if self.soft_state.leader.is_none() || self.stopping {
             return;
         }
-        for proposal in self.proposals.waiting.drain(..) {
-            match self.raft.propose(proposal.data) {
-                Ok(()) => self.proposals.proposed.push((proposal.id, Waits::Client(proposal.waiter))),
-                Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
+        while !self.proposals.waiting.is_empty() {
+            let batch = self.proposals.next_batch();
+            let taken = self.raft.propose_batch(batch.iter().map(|proposal| proposal.data.clone()));
+            for proposal in batch {
+                match taken {
+                    Ok(()) => self.proposals.proposed.push((proposal.id, Waits::Client(proposal.waiter))),
+                    Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
+                }
             }
         }
         for (id, data) in self.duties.proposals(now) {
@@ -361,7 +444,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 self.reads.fail_unconfirmed(ReadFailed::LeaderChanged, &mut out.reads);
             }
         }
-        out.messages.extend(ready.messages);
+        let changes = ready.committed.iter().filter(|entry| entry.kind != EntryKind::Normal);
+        self.held.changes += changes.count();
+        self.send(ready.messages, out);
         if let Some(hard_state) = ready.hard_state {
             self.saves.hard_state = hard_state;
             self.saves.unwritten_commit = true;

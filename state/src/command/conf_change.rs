@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ferrite_proto::raftpb;
 use ferrite_proto::wire::{self, shapes};
-use ferrite_raft::NodeId;
+use ferrite_raft::{self as raft, ChangeKind, ConfChangeV1, NodeId};
 
 use super::{RequestId, Unreadable};
 use crate::cluster::Member;
@@ -58,25 +58,34 @@ impl ConfChange {
         Ok((id, ConfChange { node: NodeId(node), change }))
     }
 
+    /// As it is proposed. `id` wakes who waits for it.
+    pub fn proposed_as(&self, id: RequestId) -> ConfChangeV1 {
+        let (kind, context) = match &self.change {
+            MemberChange::Add { member, as_voter: true } => (ChangeKind::AddNode, member.to_json()),
+            MemberChange::Add { member, as_voter: false } => (ChangeKind::AddLearnerNode, member.to_json()),
+            MemberChange::Promote => (ChangeKind::AddNode, Member::promotion(self.node)),
+            MemberChange::Remove => (ChangeKind::RemoveNode, String::new()),
+            MemberChange::Update { member } => (ChangeKind::UpdateNode, member.to_json()),
+        };
+        let change = raft::MemberChange { kind, node: self.node };
+        ConfChangeV1 { id: id.0, change, context: context.into() }
+    }
+
     /// The entry's bytes. `id` wakes who waits for it.
     pub fn encode(&self, id: RequestId) -> Bytes {
         use prost::Message;
-        let (kind, context) = match &self.change {
-            MemberChange::Add { member, as_voter: true } => {
-                (raftpb::ConfChangeType::ConfChangeAddNode, Some(member.to_json()))
-            }
-            MemberChange::Add { member, as_voter: false } => {
-                (raftpb::ConfChangeType::ConfChangeAddLearnerNode, Some(member.to_json()))
-            }
-            MemberChange::Promote => (raftpb::ConfChangeType::ConfChangeAddNode, Some(Member::promotion(self.node))),
-            MemberChange::Remove => (raftpb::ConfChangeType::ConfChangeRemoveNode, None),
-            MemberChange::Update { member } => (raftpb::ConfChangeType::ConfChangeUpdateNode, Some(member.to_json())),
+        let ConfChangeV1 { id, change, context } = self.proposed_as(id);
+        let kind = match change.kind {
+            ChangeKind::AddNode => raftpb::ConfChangeType::ConfChangeAddNode,
+            ChangeKind::AddLearnerNode => raftpb::ConfChangeType::ConfChangeAddLearnerNode,
+            ChangeKind::RemoveNode => raftpb::ConfChangeType::ConfChangeRemoveNode,
+            ChangeKind::UpdateNode => raftpb::ConfChangeType::ConfChangeUpdateNode,
         };
         let change = raftpb::ConfChange {
-            id: Some(id.0),
+            id: Some(id),
             r#type: Some(kind as i32),
-            node_id: Some(self.node.0),
-            context: context.map(Bytes::from),
+            node_id: Some(change.node.0),
+            context: (!context.is_empty()).then_some(context),
         };
         change.encode_to_vec().into()
     }
