@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
+    Body, ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
     MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, SoftState,
 };
 use ferrite_state::RequestId;
@@ -316,6 +316,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             }
             Input::Propose(proposal) => self.proposals.waiting.push_back(proposal),
             Input::ChangeMembers(proposal) => self.change_members(proposal, out),
+            // Raft would believe that it is installed: it has to come with its database, which cannot be received yet.
+            Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
             Input::Message(message) => drop(self.raft.step(message)),
             Input::Unreachable(id) => self.raft.report_unreachable(id),

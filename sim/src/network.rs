@@ -1,0 +1,111 @@
+//! Messages on their way between nodes: lost, delayed, doubled and overtaken as the dice say.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::time::Duration;
+
+use ferrite_raft::Message;
+use ferrite_storage::vfs::lying::Dice;
+
+/// A message in flight. The number keeps those that arrive together in a fixed order.
+#[derive(Debug)]
+struct Flight {
+    arrives: Duration,
+    number: u64,
+    message: Message,
+}
+
+impl PartialEq for Flight {
+    fn eq(&self, other: &Flight) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Flight {}
+
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Flight) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flight {
+    fn cmp(&self, other: &Flight) -> std::cmp::Ordering {
+        (self.arrives, self.number).cmp(&(other.arrives, other.number))
+    }
+}
+
+/// How bad the network is.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Of a thousand messages so many are lost.
+    pub lost: u64,
+    /// Of a thousand so many arrive twice.
+    pub doubled: u64,
+    /// The longest that a message takes. They overtake one another within that.
+    pub slowest: Duration,
+}
+
+impl Weather {
+    pub const FINE: Weather = Weather { lost: 0, doubled: 0, slowest: Duration::from_millis(2) };
+}
+
+#[derive(Debug)]
+pub struct Network {
+    flights: BinaryHeap<Reverse<Flight>>,
+    sent: u64,
+    pub weather: Weather,
+    /// Nothing gets from the first to the second.
+    cut: HashSet<(u64, u64)>,
+}
+
+impl Network {
+    pub fn new() -> Network {
+        Network { flights: BinaryHeap::new(), sent: 0, weather: Weather::FINE, cut: HashSet::new() }
+    }
+
+    /// Takes a message. False: it is lost, and the sender's connection may notice.
+    pub fn send(&mut self, dice: &mut Dice, now: Duration, message: Message) -> bool {
+        if self.cut.contains(&(message.from.0, message.to.0)) || dice.below(1000) < self.weather.lost {
+            return false;
+        }
+        if dice.below(1000) < self.weather.doubled {
+            self.depart(dice, now, message.clone());
+        }
+        self.depart(dice, now, message);
+        true
+    }
+
+    fn depart(&mut self, dice: &mut Dice, now: Duration, message: Message) {
+        let longest = self.weather.slowest.as_micros() as u64;
+        let arrives = now + Duration::from_micros(50 + dice.below(longest.max(1)));
+        self.sent += 1;
+        self.flights.push(Reverse(Flight { arrives, number: self.sent, message }));
+    }
+
+    /// When the next message arrives.
+    pub fn next_arrival(&self) -> Option<Duration> {
+        self.flights.peek().map(|Reverse(flight)| flight.arrives)
+    }
+
+    /// What has arrived by `now`, unless the way was cut meanwhile.
+    pub fn arrived(&mut self, now: Duration) -> Vec<Message> {
+        let mut arrived = Vec::new();
+        while self.next_arrival().is_some_and(|arrives| arrives <= now) {
+            let Some(Reverse(flight)) = self.flights.pop() else { break };
+            if !self.cut.contains(&(flight.message.from.0, flight.message.to.0)) {
+                arrived.push(flight.message);
+            }
+        }
+        arrived
+    }
+
+    /// Nothing gets from `from` to `to` any more.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+}
