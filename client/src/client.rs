@@ -31,7 +31,7 @@ impl Client {
     /// A client for `config`. Connecting goes on in the background; only authentication is waited for, if there is a user and a password.
     /// To be called within a tokio runtime.
     pub async fn connect(config: Config) -> Result<Client, Error> {
-        let dial_timeout = config.dial_timeout;
+        let dial_timeout = config.dial_bound();
         let client = Client::new(config)?;
         let deadline = dial_timeout.map(|timeout| Instant::now() + timeout);
         crate::call::before(deadline, client.wire.authenticate()).await?;
@@ -89,5 +89,16 @@ impl Client {
             config.token = token.to_str().ok().map(str::to_string);
         }
         Ok(Client { scope: self.scope, ..Client::new(config)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dial_timeout_of_zero_is_no_bound() {
+        let config = Config { dial_timeout: Some(Duration::ZERO), ..Config::new(["127.0.0.1:1"]) };
+        assert!(Client::connect(config).await.is_ok(), "without a user there is nothing to wait for");
     }
 }

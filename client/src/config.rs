@@ -26,6 +26,7 @@ pub struct Config {
     /// Where the members are: `host:port`, `http://host:port`, `unix:path`.
     pub endpoints: Vec<String>,
     /// Bounds the authentication at the start, and gives a lease's first renewal its time. Not the setting up of connections.
+    /// Zero is no bound.
     pub dial_timeout: Option<Duration>,
     /// How often to ping an open connection, and how long to wait for the answer.
     pub keep_alive: Option<(Duration, Duration)>,
@@ -60,6 +61,11 @@ impl Config {
             token: None,
             max_attempts: 100,
         }
+    }
+
+    /// How long dialling may take, if that is bounded.
+    pub(crate) fn dial_bound(&self) -> Option<Duration> {
+        self.dial_timeout.filter(|timeout| !timeout.is_zero())
     }
 
     /// The largest request, in bytes.

@@ -98,7 +98,7 @@ impl Client {
     pub fn keep_alive(&self, id: i64) -> Result<KeepAlive, Error> {
         let (sender, answers) = mpsc::channel(QUEUE_RESPONSES);
         let first_within =
-            self.wire.config.dial_timeout.map_or(FIRST_RENEWAL, |timeout| timeout + Duration::from_secs(1));
+            self.wire.config.dial_bound().map_or(FIRST_RENEWAL, |timeout| timeout + Duration::from_secs(1));
         let mut renewals = self.renewals.lock().expect("nothing panics while it holds this lock");
         let task = match &renewals.commands {
             Some(commands) if !commands.is_closed() => commands.clone(),
