@@ -110,7 +110,7 @@ pub fn assemble<V: Vfs>(
     let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
     let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
     let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
-    Ok(wire(parts, config, compaction, clock, registry, halt))
+    Ok(wire(parts, config, compaction, clock, registry, logger, halt))
 }
 
 fn wire<V: Vfs>(
@@ -119,6 +119,7 @@ fn wire<V: Vfs>(
     compaction: Option<AutoCompaction>,
     clock: Clock,
     registry: &Arc<Registry>,
+    logger: &Logger,
     halt: Halt,
 ) -> Assembled<V> {
     let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, warnings, .. } = parts;
@@ -148,7 +149,7 @@ fn wire<V: Vfs>(
         },
         load: Load::default(),
         reads,
-        metrics: CallMetrics::new(registry),
+        metrics: CallMetrics::new(registry, config.limits.warning_apply_duration, logger),
         halt,
     });
     let duties = duties(ids, config, &door, compaction, registry);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_observe::log::Logger;
-use ferrite_observe::metrics::{Registry, families};
+use ferrite_observe::metrics::Registry;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
@@ -15,9 +15,7 @@ use crate::grpc::{self, Services};
 use crate::handle::{CallError, Handle};
 use crate::http::{FrontDoor, Role, Site};
 use crate::listen::Port;
-use crate::rpc::{
-    Accepted, Budget, ByteCounters, Keepalive, Observing, Router, Service, Settings, Stopping, serve_accepted,
-};
+use crate::rpc::{Accepted, Budget, Keepalive, Observing, Router, Service, Settings, Stopping, serve_accepted};
 
 /// Calls that are open when the server stops may end within this time.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -80,11 +78,7 @@ impl NetThread {
             door: self.door.clone(),
             logger: self.logger.clone(),
         });
-        let counters = ByteCounters {
-            received: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_RECEIVED_BYTES_TOTAL, &[]),
-            sent: self.registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_SENT_BYTES_TOTAL, &[]),
-        };
-        Ports { router: Rc::new(router), site, settings: self.rpc, counters, budget: self.budget.clone() }
+        Ports { router: Rc::new(router), site, settings: self.rpc, budget: self.budget.clone() }
     }
 }
 
@@ -93,7 +87,6 @@ struct Ports {
     router: Rc<Router>,
     site: Rc<Site>,
     settings: Settings,
-    counters: ByteCounters,
     budget: Arc<Budget>,
 }
 
@@ -107,7 +100,7 @@ impl Ports {
             Port::Peer => (None, Some(Role::Peer)),
         };
         let pages = role.map(|role| self.site.pages(role));
-        Rc::new(Service::new(router, pages, self.settings, self.counters.clone(), self.budget.clone()))
+        Rc::new(Service::new(router, pages, self.settings, self.budget.clone()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::answer::RangeAnswer;
-use ferrite_state::command::{Caller as Proposer, Kind, LevelId, Op, Txn, put_cost};
+use ferrite_state::command::{Caller as Proposer, LevelId, Op, Txn, put_cost};
 use ferrite_state::mvcc::{KeyRange, RangeStream};
 use ferrite_state::{Executed, Response, Shared};
 
@@ -186,7 +186,7 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         };
         let answer = services.read_with_room(is_short, read).await;
         handle.state().counts.executed(Executed { ranges, ..Executed::default() });
-        handle.metrics().requests.observe(Kind::ReadonlyTxn, answer.is_ok(), begun.elapsed());
+        handle.metrics().read_txn(begun, answer.is_ok());
         return answer;
     }
     drop(txn);

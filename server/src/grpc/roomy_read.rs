@@ -81,6 +81,7 @@ mod tests {
     use crate::post::Post;
     use crate::read_pool::{ReadThread, read_pool};
     use crate::rpc::Budget;
+    use ferrite_observe::log::Logger;
 
     const MIB: u64 = 1 << 20;
 
@@ -119,7 +120,7 @@ mod tests {
             limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
             load: Load::default(),
             reads,
-            metrics: CallMetrics::new(&Arc::default()),
+            metrics: CallMetrics::new(&Arc::default(), Duration::MAX, &Logger::silent()),
             halt: Halt::told(|error| panic!("{error}")),
         });
         let settings = Settings {

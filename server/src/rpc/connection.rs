@@ -33,7 +33,7 @@ use super::request::{Limits, Messages, Partial};
 use super::router::{Call, Router, Ticket};
 use super::status::{Code, Status};
 use super::traffic::{Traffic, Waiting};
-use super::transport::{ByteCounters, Link, Transport};
+use super::transport::{Link, Transport};
 
 /// What a client may keep open at once beyond what it was told; each call is a task and its memory.
 const MAX_CALLS: u32 = 1 << 16;
@@ -95,7 +95,6 @@ pub struct Service {
     pub router: Option<Rc<Router>>,
     pub pages: Option<Pages>,
     pub settings: Settings,
-    pub counters: ByteCounters,
     budget: Arc<Budget>,
     partial: Rc<Partial>,
 }
@@ -148,14 +147,8 @@ impl From<io::Error> for ConnectionError {
 
 impl Service {
     /// All services of a server share one budget.
-    pub fn new(
-        router: Option<Rc<Router>>,
-        pages: Option<Pages>,
-        settings: Settings,
-        counters: ByteCounters,
-        budget: Arc<Budget>,
-    ) -> Self {
-        Self { router, pages, settings, counters, budget, partial: Rc::default() }
+    pub fn new(router: Option<Rc<Router>>, pages: Option<Pages>, settings: Settings, budget: Arc<Budget>) -> Self {
+        Self { router, pages, settings, budget, partial: Rc::default() }
     }
 
     /// Serves a connection to its end. When `stop` becomes true no new calls are taken and it ends with the last one.
@@ -205,7 +198,7 @@ impl Service {
         }
         let keepalive = self.settings.keepalive;
         let traffic = Rc::new(Traffic::new(keepalive.min_interval, self.budget.clone()));
-        let link = Link::new(socket, traffic.clone(), self.counters.clone());
+        let link = Link::new(socket, traffic.clone());
         let mut builder = h2::server::Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)

@@ -11,6 +11,7 @@ use ferrite_observe::log::{GoTime, Level, Logger, lines};
 use ferrite_observe::metrics::{Counter, Histogram, Registry, families};
 
 use super::caller::Caller;
+use super::reply::{PREFIX_BYTES, Reply};
 use super::status::Code;
 
 /// Versions of clients that are told apart. More count as unknown: their names are the clients' choice.
@@ -50,6 +51,9 @@ pub(super) struct Meter {
     pub started: Counter,
     pub received: Counter,
     pub sent: Counter,
+    /// Bytes of messages, as they are before they are compressed; of all methods.
+    received_bytes: Counter,
+    sent_bytes: Counter,
     handled: [Counter; Code::ALL.len()],
     handling: Option<Histogram>,
     clients: Clients,
@@ -106,6 +110,8 @@ impl Meter {
             sent: registry.metric(&families::GRPC_SERVER_MSG_SENT_TOTAL, &labels),
             handled: Code::ALL
                 .map(|(_, code)| registry.metric(&families::GRPC_SERVER_HANDLED_TOTAL, &[kind, service, method, code])),
+            received_bytes: registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_RECEIVED_BYTES_TOTAL, &[]),
+            sent_bytes: registry.metric(&families::ETCD_NETWORK_CLIENT_GRPC_SENT_BYTES_TOTAL, &[]),
             handling: observing.extensive.then(|| registry.metric(&families::GRPC_SERVER_HANDLING_SECONDS, &labels)),
             clients: Clients {
                 registry: registry.clone(),
@@ -116,6 +122,17 @@ impl Meter {
             shape,
             observing,
         }
+    }
+
+    /// A message has come.
+    pub fn received_message(&self, bytes: usize) {
+        self.received.increment();
+        self.received_bytes.add(bytes as u64);
+    }
+
+    /// A reply is made, and will be sent.
+    pub fn made(&self, reply: &Reply) {
+        self.sent_bytes.add((reply.bytes() - PREFIX_BYTES) as u64);
     }
 
     /// A call has arrived.

@@ -36,4 +36,3 @@ pub use reply::{Body, IntoReply, Reply, too_long};
 pub use request::{Raw, Request};
 pub use router::{Replies, Requests, Router, Sending, Stopping};
 pub use status::{Code, Status};
-pub use transport::ByteCounters;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ferrite_observe::metrics::Registry;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -207,6 +208,7 @@ where
             let answer = match answer {
                 Ok(Ok(reply)) => match reply.into_reply() {
                     Ok(reply) => {
+                        meter.made(&reply);
                         let (traffic, mut out) = (outlet.traffic(), outlet.prepare(reply));
                         let sent = send_or_give_up(&traffic, &mut out, |cx, out| outlet.poll_send(cx, out)).await;
                         sent.map(|()| {
@@ -295,7 +297,7 @@ impl<Q: Request> Requests<Q> {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {
         let message = std::task::ready!(self.messages.poll_next(cx));
         // The end of the stream counts, too: grpc-go counts each time it has waited for a message.
-        self.meter.received.increment();
+        self.meter.received_message(message.as_ref().map_or(0, |message| message.as_ref().map_or(0, Bytes::len)));
         let Some(message) = message? else { return Poll::Ready(Ok(None)) };
         let request = Q::read(message, self.shape).map_err(|error| {
             let text = format!("{STREAM_UNREADABLE}: {error}");
@@ -338,7 +340,9 @@ impl Replies {
 
     /// Readies a message for [`Replies::poll_send`], for a handler that waits for several things at once.
     pub fn begin(&self, reply: impl IntoReply) -> Result<Sending, Status> {
-        Ok(Sending(self.outlet.borrow().prepare(reply.into_reply()?)))
+        let reply = reply.into_reply()?;
+        self.meter.made(&reply);
+        Ok(Sending(self.outlet.borrow().prepare(reply)))
     }
 
     /// Goes on sending a message that was begun. It must be sent to its end before the next is begun.
@@ -385,7 +389,7 @@ async fn only_message<Q: Request>(
     let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };
-    meter.received.increment();
+    meter.received_message(message.len());
     begun.request_is(message.len());
     Q::read(message, shape).map_err(|error| Status::new(Code::Internal, format!("{unreadable}: {error}")))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use ferrite_observe::metrics::{Counter, Registry, families};
+use ferrite_observe::metrics::{Registry, families};
 use ferrite_proto::etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader};
 use ferrite_proto::mvccpb::KeyValue;
 use futures_util::future::LocalBoxFuture;
@@ -95,8 +95,7 @@ fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
     let pages: Pages = Rc::new(|request: Request<()>| -> LocalBoxFuture<'static, Response<Bytes>> {
         Box::pin(async move { Response::new(Bytes::from(format!("{} {}", request.method(), request.uri().path()))) })
     });
-    let counters = ByteCounters { received: Counter::default(), sent: Counter::default() };
-    let service = Service::new(Some(Rc::new(router)), Some(pages), settings, counters, budget);
+    let service = Service::new(Some(Rc::new(router)), Some(pages), settings, budget);
     let service = Rc::new(service);
     Server { registry, stop, service, waiting }
 }

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use ferrite_observe::metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::traffic::Traffic;
@@ -37,14 +36,6 @@ pub(super) struct Link<S> {
     socket: RefCell<S>,
     out: RefCell<Out>,
     traffic: Rc<Traffic>,
-    counters: ByteCounters,
-}
-
-/// Bytes received and sent on client connections.
-#[derive(Clone, Debug)]
-pub struct ByteCounters {
-    pub received: Counter,
-    pub sent: Counter,
 }
 
 #[derive(Default)]
@@ -56,8 +47,8 @@ struct Out {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub fn new(socket: S, traffic: Rc<Traffic>, counters: ByteCounters) -> Rc<Self> {
-        Rc::new(Self { socket: RefCell::new(socket), out: RefCell::default(), traffic, counters })
+    pub fn new(socket: S, traffic: Rc<Traffic>) -> Rc<Self> {
+        Rc::new(Self { socket: RefCell::new(socket), out: RefCell::default(), traffic })
     }
 
     /// Sends what h2 has written. `Pending` means that the socket takes no more for now.
@@ -69,7 +60,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     out.buffer.advance(written);
-                    self.counters.sent.add(written as u64);
                     self.traffic.progressed();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -126,7 +116,6 @@ impl<S> Transport<S> {
 
     fn came(&mut self, bytes: &[u8]) {
         let traffic = &self.link.traffic;
-        self.link.counters.received.add(bytes.len() as u64);
         traffic.last_read.set(tokio::time::Instant::now());
         self.frames.see(bytes, |kind, flags, stream| match kind {
             PING if flags & ACK == 0 => traffic.ping_came(),
