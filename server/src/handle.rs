@@ -326,12 +326,12 @@ impl Handle {
         }
     }
 
-    /// Waits until everything that anybody was told of before this call can be read.
-    pub async fn confirm_read(&self) -> Result<(), CallError> {
+    /// Waits until everything that anybody was told of before this call can be read. Says whether it had to wait.
+    pub async fn confirm_read(&self) -> Result<bool, CallError> {
         // Asking the member costs two threads a wake-up, most of what a get costs.
         match self.door.signals.reads_at_once.load(Ordering::SeqCst) {
-            true => Ok(()),
-            false => self.confirm_read_by_member().await,
+            true => Ok(false),
+            false => self.confirm_read_by_member().await.map(|()| true),
         }
     }
 

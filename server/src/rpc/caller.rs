@@ -16,6 +16,7 @@ pub struct Caller {
     pub metadata: Metadata,
     /// Unknown for a unix socket.
     pub address: Option<SocketAddr>,
+    pub arrived: Instant,
     /// When the client stops waiting. The RPC layer ends the call then; a handler may use it to wait less.
     pub deadline: Option<Instant>,
 }

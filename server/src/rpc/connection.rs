@@ -289,8 +289,9 @@ impl Service {
         };
         let mut outlet = Outlet::new(respond, matches!(gzip, Ok(true)), traffic.clone());
         let router = self.router.as_ref().expect("HTTP/2 is served only with a router");
+        let arrived = Instant::now().into_std();
         let admitted = gzip.and_then(|gzip| {
-            let deadline = admit(&head.headers, Instant::now().into_std())?;
+            let deadline = admit(&head.headers, arrived)?;
             let method = router.find(head.uri.path())?;
             Ok((gzip, deadline, method))
         });
@@ -301,7 +302,7 @@ impl Service {
             Ok((gzip, deadline, method)) => {
                 let limits = Limits { message_bytes: self.settings.max_message_bytes, gzip };
                 let messages = Messages::new(recv, self.partial.clone(), limits);
-                let caller = Caller { metadata: Metadata(head.headers), address, deadline };
+                let caller = Caller { metadata: Metadata(head.headers), address, arrived, deadline };
                 method.start(Call { messages, outlet, caller, ticket });
             }
         }

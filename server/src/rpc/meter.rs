@@ -139,7 +139,7 @@ impl Meter {
     pub fn begin(&self, caller: &Caller) -> Begun {
         self.started.increment();
         self.clients.count(caller.metadata.get("client-api-version").unwrap_or(UNKNOWN_VERSION.as_bytes()));
-        Begun { at: Instant::now(), remote: caller.address, request_bytes: Cell::new(0) }
+        Begun { at: caller.arrived, remote: caller.address, request_bytes: Cell::new(0) }
     }
 
     /// It has ended.
@@ -214,7 +214,7 @@ mod tests {
     fn caller(version: &str) -> Caller {
         let mut headers = http::HeaderMap::new();
         headers.insert("client-api-version", version.parse().unwrap());
-        Caller { metadata: Metadata(headers), address: None, deadline: None }
+        Caller { metadata: Metadata(headers), address: None, arrived: Instant::now(), deadline: None }
     }
 
     fn meter(registry: &Arc<Registry>, extensive: bool, logger: Logger) -> Meter {
