@@ -133,6 +133,16 @@ impl Registry {
         });
     }
 
+    /// Sets all series of a family to zero: those that still hold are set again.
+    pub fn zero(&self, family: &Family<Gauge>) {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        for series in groups.get(family.name).into_iter().flat_map(|group| group.series.values()) {
+            if let Series::Gauge(gauge) = series {
+                gauge.set(0.0);
+            }
+        }
+    }
+
     /// A series whose value is asked for at each scrape, in place of one that was there.
     pub fn sample<M: Metric>(
         &self,

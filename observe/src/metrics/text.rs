@@ -153,6 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_longer_holds_is_shown_as_zero() {
+        let registry = Registry::new();
+        let version = |version: &str| registry.metric(&families::ETCD_CLUSTER_VERSION, &[version]);
+        version("3.6").set(1.0);
+        registry.zero(&families::ETCD_CLUSTER_VERSION);
+        version("3.7").set(1.0);
+        let text = registry.text();
+        for line in ["{cluster_version=\"3.6\"} 0", "{cluster_version=\"3.7\"} 1"] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
     fn a_fresh_registry_shows_zeros() {
         let registry = Registry::new();
         families::register_fresh(&registry);

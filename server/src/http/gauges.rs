@@ -58,6 +58,7 @@ pub fn refresh(registry: &Registry, handle: &Handle) {
     set(&families::ETCD_SERVER_PROPOSALS_COMMITTED_TOTAL, handle.progress().committed().0 as f64);
     set(&families::ETCD_SERVER_PROPOSALS_APPLIED_TOTAL, handle.progress().applied().0 as f64);
     set(&families::ETCD_SERVER_PROPOSALS_PENDING, handle.pending_proposals() as f64);
+    registry.zero(&families::ETCD_DEBUGGING_SERVER_ALARMS);
     for alarm in tables.alarms.all() {
         let labels = [format!("{:x}", alarm.member_id), alarm.alarm().as_str_name().to_owned()];
         registry.metric(&families::ETCD_DEBUGGING_SERVER_ALARMS, &[&labels[0], &labels[1]]).set(1.0);
@@ -74,6 +75,7 @@ pub fn refresh(registry: &Registry, handle: &Handle) {
     }
     if let Some(version) = tables.cluster.version() {
         let version = format!("{}.{}", version.major, version.minor);
+        registry.zero(&families::ETCD_CLUSTER_VERSION);
         registry.metric(&families::ETCD_CLUSTER_VERSION, &[&version]).set(1.0);
     }
 }
