@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use ferrite_raft::{
     Body, ConfState, Entry, EntryKind, HardState, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term,
-    VoteKind, VoteRequest,
+    Verdict, VoteKind, VoteRequest,
 };
 
 use crate::raftpb;
@@ -182,13 +182,21 @@ impl From<&Message> for raftpb::Message {
                     VoteKind::Binding => Type::MsgVote,
                 })
             },
-            Body::VoteAnswer { kind, granted } => raftpb::Message {
-                reject: Some(!granted),
-                ..envelope(match kind {
+            Body::VoteAnswer { kind, verdict } => {
+                let answer = envelope(match kind {
                     VoteKind::Pre => Type::MsgPreVoteResp,
                     VoteKind::Binding => Type::MsgVoteResp,
-                })
-            },
+                });
+                match verdict {
+                    Verdict::Granted => answer,
+                    Verdict::Rejected { committed } => raftpb::Message {
+                        reject: Some(true),
+                        log_term: Some(committed.term.0),
+                        commit: Some(committed.index.0),
+                        ..answer
+                    },
+                }
+            }
             Body::Snapshot(snapshot) => raftpb::Message { snapshot: Some(snapshot.into()), ..envelope(Type::MsgSnap) },
             Body::Heartbeat { commit, context: number } => {
                 raftpb::Message { commit: Some(commit.0), context: context(number), ..envelope(Type::MsgHeartbeat) }
@@ -256,6 +264,10 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
     let commit = Index(message.commit.unwrap_or_default());
     let position = LogPosition { term: Term(message.log_term.unwrap_or_default()), index };
     let rejected = message.reject.unwrap_or_default();
+    let verdict = match rejected {
+        true => Verdict::Rejected { committed: LogPosition { index: commit, ..position } },
+        false => Verdict::Granted,
+    };
     let context = message.context.unwrap_or_default();
     let count = message.entries.len();
     let entries = message.entries.into_iter().map(Entry::try_from).collect::<Result<Vec<_>, _>>();
@@ -275,8 +287,8 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
         Type::MsgAppResp => Body::AppendAccepted { index },
         Type::MsgVote => vote(VoteKind::Binding),
         Type::MsgPreVote => vote(VoteKind::Pre),
-        Type::MsgVoteResp => Body::VoteAnswer { kind: VoteKind::Binding, granted: !rejected },
-        Type::MsgPreVoteResp => Body::VoteAnswer { kind: VoteKind::Pre, granted: !rejected },
+        Type::MsgVoteResp => Body::VoteAnswer { kind: VoteKind::Binding, verdict },
+        Type::MsgPreVoteResp => Body::VoteAnswer { kind: VoteKind::Pre, verdict },
         Type::MsgSnap => Body::Snapshot(message.snapshot.ok_or(MessageError::NoSnapshot)?.into()),
         Type::MsgHeartbeat => Body::Heartbeat { commit, context },
         Type::MsgHeartbeatResp => Body::HeartbeatAnswer { context },
@@ -328,8 +340,8 @@ mod tests {
             Body::AppendRejected { index: Index(8), hint: at(2, 5) },
             vote(VoteKind::Pre, false),
             vote(VoteKind::Binding, true),
-            Body::VoteAnswer { kind: VoteKind::Pre, granted: true },
-            Body::VoteAnswer { kind: VoteKind::Binding, granted: false },
+            Body::VoteAnswer { kind: VoteKind::Pre, verdict: Verdict::Granted },
+            Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Rejected { committed: at(3, 4) } },
             Body::Snapshot(snapshot),
             Body::Heartbeat { commit: Index(8), context: context() },
             Body::Heartbeat { commit: Index(0), context: Bytes::new() },

@@ -3,13 +3,14 @@
 use crate::core::Core;
 use crate::log::store::LogStore;
 use crate::logger::line;
-use crate::message::{Body, VoteKind, VoteRequest};
+use crate::message::{Body, Verdict, VoteKind, VoteRequest};
+use crate::mutation::{Mutation, planted};
 use crate::quorum::VoteResult;
 use crate::raft::Raft;
 use crate::ready::OwnVote;
 use crate::role::Role;
 use crate::role::candidate::Candidate;
-use crate::types::{EntryKind, NodeId, Term};
+use crate::types::{EntryKind, LogPosition, NodeId, Term};
 
 impl<L: LogStore> Raft<L> {
     /// Starts an election, with a pre-vote if that is the rule.
@@ -30,7 +31,7 @@ impl<L: LogStore> Raft<L> {
             line!(core.logger, Debug, "{id:x} ignoring MsgHup because already leader");
         } else if !core.is_promotable() {
             line!(core.logger, Warn, "{id:x} is unpromotable and can not campaign");
-        } else if core.has_unapplied_conf_change() {
+        } else if core.has_unapplied_conf_change() && !(transfer && planted(Mutation::TransferDuringChange)) {
             line!(
                 core.logger,
                 Warn,
@@ -99,6 +100,22 @@ impl<L: LogStore> Raft<L> {
         }
     }
 
+    /// Takes in what a voter knows to be committed. Logs that hold the same position are equal up to it, so if ours holds
+    /// this one it is committed here, too. A candidate gives up if that is a change of members: it must apply it first, and
+    /// may then need other votes.
+    pub fn learn_committed(&mut self, committed: LogPosition) {
+        let core = &mut self.core;
+        let is_news = committed.index > core.log.committed() && core.log.holds(committed);
+        if !is_news || matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        core.log.commit_to(committed.index);
+        let stands = matches!(self.role, Role::PreCandidate(_) | Role::Candidate(_));
+        if stands && core.has_unapplied_conf_change() {
+            self.follow(self.core.term, None);
+        }
+    }
+
     /// Counts a vote, if we still stand for what was asked.
     pub fn count_vote(&mut self, from: NodeId, kind: VoteKind, granted: bool) {
         let candidate = match (&mut self.role, kind) {
@@ -132,8 +149,10 @@ impl<L: LogStore> Raft<L> {
         let VoteRequest { kind, last, .. } = request;
         let can_vote = core.vote == Some(from)
             || (core.vote.is_none() && leader.is_none())
-            || (kind == VoteKind::Pre && term > core.term);
-        let granted = can_vote && core.log.is_behind_or_equal(last);
+            || (kind == VoteKind::Pre && term > core.term)
+            || planted(Mutation::VoteTwice);
+        let has_all = core.log.is_behind_or_equal(last) || planted(Mutation::VoteForShorterLog);
+        let granted = can_vote && has_all;
         let own = core.log.last();
         let verb = if granted { "cast" } else { "rejected" };
         let preposition = if granted { "for" } else { "from" };
@@ -152,7 +171,8 @@ impl<L: LogStore> Raft<L> {
         );
         // A granted pre-vote is for the term asked for, which is not ours; otherwise the candidate would ignore it as old.
         let answer_term = if granted { term } else { core.term };
-        core.send_in_term(from, answer_term, Body::VoteAnswer { kind, granted });
+        let verdict = if granted { Verdict::Granted } else { core.rejection() };
+        core.send_in_term(from, answer_term, Body::VoteAnswer { kind, verdict });
         if granted && kind == VoteKind::Binding {
             core.clock.restart();
             core.vote = Some(from);
@@ -161,6 +181,11 @@ impl<L: LogStore> Raft<L> {
 }
 
 impl<L: LogStore> Core<L> {
+    /// Refuses a vote, and tells what is committed.
+    pub fn rejection(&self) -> Verdict {
+        Verdict::Rejected { committed: self.log.committed_position() }
+    }
+
     /// A node that has not applied a committed change may not know who its voters are.
     fn has_unapplied_conf_change(&self) -> bool {
         const PAGE_SIZE: u64 = 1 << 20;

@@ -65,12 +65,17 @@ mod core;
 mod election;
 mod log;
 mod membership;
+mod mutation;
 mod progress;
 mod quorum;
 mod raft;
 mod rng;
 mod role;
 mod step;
+
+#[cfg(test)]
+#[path = "../tests/cluster/mod.rs"]
+mod cluster;
 
 pub use config::{Config, ConfigError, ReadOnlyMode, StorageWrites};
 pub use error::{NewError, ProposeError, StepError};
@@ -81,7 +86,7 @@ pub use membership::{
     ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfStateError, DecodeError, MemberChange,
     Membership, Transition,
 };
-pub use message::{Body, Message, VoteKind, VoteRequest};
+pub use message::{Body, Message, Verdict, VoteKind, VoteRequest};
 pub use progress::{InflightLimits, Inflights, Peers, Phase, Progress};
 pub use quorum::{JointQuorum, Majority, VoteResult};
 pub use raw_node::RawNode;

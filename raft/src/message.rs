@@ -30,7 +30,7 @@ pub enum Body {
     /// A candidate asks for a vote.
     Vote(VoteRequest),
     /// The answer to a `Vote` of the same kind.
-    VoteAnswer { kind: VoteKind, granted: bool },
+    VoteAnswer { kind: VoteKind, verdict: Verdict },
     /// The log up to the snapshot's index, for a follower that is too far behind for entries.
     Snapshot(Snapshot),
     /// The leader is alive. `context` numbers the read that this round may confirm; it is empty if none waits.
@@ -57,6 +57,18 @@ pub struct VoteRequest {
     pub last: LogPosition,
     /// The leader asked for this election: voters need not wait until they have not heard of it for a while.
     pub transfer: bool,
+}
+
+/// What a voter says to a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Granted,
+    Rejected {
+        /// The last position that the voter knows to be committed. A candidate that holds it may learn of a change of members
+        /// that is committed without its knowledge: the only ones who knew may be those whom it made no voters, and they
+        /// cannot lead to tell it. (etcd's nodes neither send nor read this.)
+        committed: LogPosition,
+    },
 }
 
 /// Whether a vote is binding.

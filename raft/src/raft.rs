@@ -28,6 +28,14 @@ pub struct Raft<L> {
     pub role: Role,
 }
 
+/// The term and the vote to go on with. A write that a crash tore may have left entries of a term without the term itself:
+/// the node was in it, and cannot have voted in it, for a vote leaves only when it is saved.
+fn resume_term<L: LogStore>(saved: HardState, log: &RaftLog<L>) -> (Term, Option<NodeId>) {
+    let has_entries = log.last_index() >= log.first_index();
+    let last = log.last().term;
+    if has_entries && last > saved.term { (last, None) } else { (saved.term, saved.vote) }
+}
+
 impl<L: LogStore> Raft<L> {
     pub fn new(config: &Config, store: L, logger: BoxedLogger) -> Result<Raft<L>, NewError> {
         config.check().map_err(NewError::Config)?;
@@ -42,10 +50,11 @@ impl<L: LogStore> Raft<L> {
             return Err(NewError::AppliedOutOfRange { applied: config.applied, commit: log.committed() });
         }
         log.applied_to(config.applied);
+        let (term, vote) = resume_term(hard_state, &log);
         let mut core = Core {
             id: config.id,
-            term: hard_state.term,
-            vote: hard_state.vote,
+            term,
+            vote,
             log,
             membership: Membership::default(),
             clock: ElectionClock::new(config.election_ticks, config.seed),

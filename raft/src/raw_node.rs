@@ -38,8 +38,11 @@ impl<L: LogStore> RawNode<L> {
 
     /// The same, with somewhere for its log lines to go.
     pub fn with_logger(config: Config, store: L, logger: BoxedLogger) -> Result<RawNode<L>, NewError> {
+        let (saved, _) = store.initial_state();
         let raft = Raft::new(&config, store, logger)?;
-        let told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
+        let mut told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
+        // What it goes on with and what is saved may differ: then that is owed.
+        (told.hard_state.term, told.hard_state.vote) = (saved.term, saved.vote);
         Ok(RawNode { raft, writes: config.writes, told })
     }
 
@@ -207,6 +210,12 @@ impl<L: LogStore> RawNode<L> {
     /// Sets the election timeout until it is next drawn, for tests that need to know it.
     pub fn set_election_timeout(&mut self, ticks: u32) {
         self.raft.core.clock.set_timeout(ticks);
+    }
+
+    /// What every role has, for tests that must see more than the door shows.
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &crate::core::Core<L> {
+        &self.raft.core
     }
 
     fn hands_out_unsaved(&self) -> bool {

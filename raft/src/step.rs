@@ -3,7 +3,7 @@
 use crate::error::StepError;
 use crate::log::store::LogStore;
 use crate::logger::line;
-use crate::message::{Body, Message, VoteKind, VoteRequest};
+use crate::message::{Body, Message, Verdict, VoteKind, VoteRequest};
 use crate::raft::Raft;
 use crate::ready::ReadState;
 use crate::role::Role;
@@ -21,7 +21,12 @@ impl<L: LogStore> Raft<L> {
         let Message { from, term, body, .. } = message;
         match body {
             Body::Vote(request) => self.answer_vote_request(from, term, request),
-            Body::VoteAnswer { kind, granted } => self.count_vote(from, kind, granted),
+            Body::VoteAnswer { kind, verdict } => {
+                if let Verdict::Rejected { committed } = verdict {
+                    self.learn_committed(committed);
+                }
+                self.count_vote(from, kind, verdict == Verdict::Granted);
+            }
             Body::Append { prev, entries, commit } => {
                 if self.hears_leader(from) {
                     self.core.append_from_leader(from, prev, entries, commit);
@@ -107,7 +112,8 @@ impl<L: LogStore> Raft<L> {
                     last.term,
                     last.index
                 );
-                core.send(*from, Body::VoteAnswer { kind: VoteKind::Pre, granted: false });
+                let verdict = core.rejection();
+                core.send(*from, Body::VoteAnswer { kind: VoteKind::Pre, verdict });
             }
             _ => {
                 line!(
@@ -149,7 +155,7 @@ impl<L: LogStore> Raft<L> {
         match body {
             // Asking changes no term, and a granted pre-vote is for a term that may never come.
             Body::Vote(VoteRequest { kind: VoteKind::Pre, .. })
-            | Body::VoteAnswer { kind: VoteKind::Pre, granted: true } => {}
+            | Body::VoteAnswer { kind: VoteKind::Pre, verdict: Verdict::Granted } => {}
             _ => {
                 line!(
                     core.logger,

@@ -50,7 +50,7 @@ impl fmt::LowerHex for NodeId {
 }
 
 /// An entry's place together with its term. Two logs that hold the same position are equal up to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogPosition {
     pub term: Term,
     pub index: Index,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ferrite_raft::{
     Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, HardState, Index,
     LogPosition, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, Ready, RoleKind,
-    Snapshot, SnapshotMeta, StepError, Term, VoteKind, VoteRequest,
+    Snapshot, SnapshotMeta, StepError, Term, Verdict, VoteKind, VoteRequest,
 };
 
 const ME: NodeId = NodeId(1);
@@ -81,7 +81,7 @@ fn leader() -> RawNode<MemoryLog> {
     let mut node = node(&[1, 2, 3], |_| {});
     node.campaign();
     settle(&mut node);
-    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
     settle(&mut node);
     assert_eq!(node.soft_state().role, RoleKind::Leader);
     node
@@ -151,7 +151,7 @@ fn a_vote_for_oneself_counts_when_it_is_saved() {
     let mut node = self::node(&[1, 2, 3], |_| {});
     node.campaign();
     let ready = node.take_ready().expect("a vote to save");
-    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
     assert_eq!(node.soft_state().role, RoleKind::Candidate, "one of three voted for sure");
     node.saved(ready.save.expect("a ticket"));
     assert_eq!(node.soft_state().role, RoleKind::Leader);
@@ -174,7 +174,9 @@ fn a_vote_is_saved_before_it_is_given_and_given_once_a_term() {
     let answers: Vec<(u64, bool)> = ready
         .messages_after_save
         .iter()
-        .map(|message| (message.to.0, message.body == Body::VoteAnswer { kind: VoteKind::Binding, granted: true }))
+        .map(|message| {
+            (message.to.0, message.body == Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })
+        })
         .collect();
     assert_eq!(answers, [(2, true), (3, false)]);
 }
@@ -210,6 +212,52 @@ fn a_leader_counts_itself_only_for_what_it_saved() {
     assert_eq!(leader.hard_state().commit, Index(1), "one of three holds entry 2 for sure");
     leader.saved(ready.save.expect("a ticket"));
     assert_eq!(leader.hard_state().commit, Index(2));
+}
+
+#[test]
+fn a_candidate_leads_only_once_its_own_vote_is_saved() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    node.campaign();
+    let ready = node.take_ready().expect("a vote to save and to ask for");
+    write(&mut node, &ready);
+    for other in [2, 3] {
+        let granted = Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted };
+        node.step(from(other, 1, granted)).expect("a vote");
+    }
+    // A quorum voted for it. But if it crashed now it would have forgotten the term, could win it again, and put other
+    // entries where it had put some already.
+    assert_eq!(node.soft_state().role, RoleKind::Candidate);
+    node.saved(ready.save.expect("a ticket"));
+    assert_eq!(node.soft_state().role, RoleKind::Leader);
+}
+
+#[test]
+fn a_node_is_in_the_term_of_its_last_entry_even_if_a_crash_took_the_term() {
+    let mut log = MemoryLog::new();
+    log.set_conf(conf(&[1, 2, 3]));
+    log.append([entry(4, 1)]);
+    log.set_hard_state(HardState { term: Term(2), vote: Some(NodeId(3)), commit: Index(0) });
+    let mut node = RawNode::new(Config::new(ME), log).expect("a configuration that works");
+    let expected = HardState { term: Term(4), vote: None, commit: Index(0) };
+    assert_eq!(node.hard_state(), expected);
+    assert_eq!(node.take_ready().expect("the term to save").hard_state, Some(expected));
+}
+
+#[test]
+fn a_candidate_learns_of_a_change_that_only_those_who_cannot_lead_know_to_be_committed() {
+    let mut node = node(&[1, 2, 3], |_| {});
+    let change = MemberChange { kind: ChangeKind::RemoveNode, node: NodeId(3) };
+    let (kind, data) = ConfChange::from(ConfChangeV1 { id: 0, change, context: Bytes::new() }).to_entry_parts();
+    node.step(append(1, at(0, 0), vec![Entry { kind, data, ..entry(1, 1) }], 0)).expect("the change");
+    settle(&mut node);
+    node.campaign();
+    settle(&mut node);
+    let answer = |committed| Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Rejected { committed } };
+    node.step(from(3, 2, answer(at(2, 1)))).expect("another entry than ours");
+    assert_eq!((node.hard_state().commit, node.soft_state().role), (Index(0), RoleKind::Candidate));
+    node.step(from(3, 2, answer(at(1, 1)))).expect("our entry");
+    assert_eq!((node.hard_state().commit, node.soft_state().role), (Index(1), RoleKind::Follower));
+    assert_eq!(settle(&mut node).1, [Index(1)], "it is handed out to be applied");
 }
 
 #[test]
@@ -277,7 +325,7 @@ fn an_entry_of_an_older_term_is_committed_only_by_one_of_the_own_term() {
     settle(&mut node);
     node.campaign();
     settle(&mut node);
-    node.step(from(3, 2, Body::VoteAnswer { kind: VoteKind::Binding, granted: true })).expect("a vote");
+    node.step(from(3, 2, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
     settle(&mut node);
     node.step(from(3, 2, Body::AppendAccepted { index: Index(1) })).expect("an answer");
     assert_eq!(node.hard_state().commit, Index(0), "a leader of term 2 could still be elected without it (figure 8)");
@@ -360,7 +408,7 @@ fn an_answer_that_makes_no_sense_does_not_stop_a_leader() {
         Body::HeartbeatAnswer { context: Bytes::from_static(b"not a number") },
         Body::HeartbeatAnswer { context: Bytes::from_static(&[0xff; 8]) },
         Body::AppendAccepted { index: Index(u64::MAX) },
-        Body::VoteAnswer { kind: VoteKind::Pre, granted: true },
+        Body::VoteAnswer { kind: VoteKind::Pre, verdict: Verdict::Granted },
         Body::ReadIndexAnswer { index: Index(u64::MAX), context: Bytes::new() },
         Body::Append { prev: at(0, 0), entries: vec![], commit: Index(u64::MAX) },
         Body::Heartbeat { commit: Index(u64::MAX), context: Bytes::new() },

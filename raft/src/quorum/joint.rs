@@ -1,5 +1,6 @@
 //! Two sets of voters that must both agree (Raft dissertation, 4.3): `outgoing` is empty unless a change is under way.
 
+use crate::mutation::{Mutation, planted};
 use crate::quorum::{Majority, VoteResult};
 use crate::types::NodeId;
 
@@ -31,10 +32,16 @@ impl JointQuorum {
 
     /// The largest number that both quorums have acknowledged.
     pub fn acknowledged(&self, by: impl Fn(NodeId) -> Option<u64>) -> u64 {
+        if planted(Mutation::JointQuorumOfOneHalf) {
+            return self.incoming.acknowledged(&by);
+        }
         self.incoming.acknowledged(&by).min(self.outgoing.acknowledged(&by))
     }
 
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
+        if planted(Mutation::JointQuorumOfOneHalf) {
+            return self.incoming.vote(&by);
+        }
         match (self.incoming.vote(&by), self.outgoing.vote(&by)) {
             (one, other) if one == other => one,
             (VoteResult::Lost, _) | (_, VoteResult::Lost) => VoteResult::Lost,

@@ -1,5 +1,6 @@
 //! A set of voters of which more than half decide.
 
+use crate::mutation::{Mutation, planted};
 use crate::quorum::VoteResult;
 use crate::types::NodeId;
 
@@ -50,7 +51,7 @@ impl Majority {
             }
             room.sort_unstable();
             // A majority holds at least this one: it and all above it are more than half.
-            room[count - (count / 2 + 1)]
+            room[count - self.quorum()]
         };
         match count {
             0 => u64::MAX,
@@ -59,12 +60,18 @@ impl Majority {
         }
     }
 
+    /// How many of the voters are more than half.
+    fn quorum(&self) -> usize {
+        let half = self.0.len() / 2;
+        if planted(Mutation::QuorumOffByOne) { half.max(1) } else { half + 1 }
+    }
+
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         if self.0.is_empty() {
             return VoteResult::Won;
         }
         let votes = |wanted| self.0.iter().filter(|id| by(**id) == wanted).count();
-        let (yes, missing, quorum) = (votes(Some(true)), votes(None), self.0.len() / 2 + 1);
+        let (yes, missing, quorum) = (votes(Some(true)), votes(None), self.quorum());
         if yes >= quorum {
             VoteResult::Won
         } else if yes + missing >= quorum {

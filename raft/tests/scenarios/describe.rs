@@ -2,6 +2,7 @@
 
 use ferrite_raft::{
     Body, ChangeKind, ConfChange, ConfState, Entry, EntryKind, HardState, Message, NodeId, Ready, Snapshot, SoftState,
+    Verdict,
 };
 
 pub fn entry(entry: &Entry) -> String {
@@ -154,7 +155,8 @@ pub fn message(message: &Message) -> Line<'_> {
             Line { log_term: hint.term.0, index: index.0, rejected_hint: Some(hint.index.0), ..line }
         }
         Body::Vote(request) => Line { log_term: request.last.term.0, index: request.last.index.0, ..line },
-        Body::VoteAnswer { granted, .. } => Line { rejected_hint: (!granted).then_some(0), ..line },
+        // What a rejection tells beyond that is ours alone, and not printed.
+        Body::VoteAnswer { verdict, .. } => Line { rejected_hint: (*verdict != Verdict::Granted).then_some(0), ..line },
         Body::Snapshot(held) => Line { snapshot: Some(held), ..line },
         Body::Heartbeat { commit, .. } => Line { commit: commit.0, ..line },
         Body::ReadIndexAnswer { index, .. } => Line { index: index.0, ..line },
