@@ -3,5 +3,6 @@
 mod data_dir;
 mod errors;
 mod flags;
+mod metrics;
 mod server;
 mod stop;

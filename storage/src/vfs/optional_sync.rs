@@ -112,14 +112,19 @@ mod tests {
         for is_on in [true, false] {
             let disk = LyingDisk::new();
             let vfs = OptionalSync::new(disk.clone(), is_on);
-            let path = Path::new("/f");
-            let file = vfs.open(path, Mode::Create).unwrap();
+            let (root, path, later) = (Path::new("/"), Path::new("/f"), Path::new("/g"));
+            disk.open(path, Mode::Create).unwrap();
+            disk.sync_dir(root).unwrap();
+            let file = vfs.open(path, Mode::ReadWrite).unwrap();
             file.write_at(b"x", 0).unwrap();
             file.sync_data().unwrap();
-            vfs.sync_dir(Path::new("/")).unwrap();
-            let left = disk.crash(Survival::Nothing);
             assert_eq!(vfs.read(path).unwrap(), b"x");
-            assert_eq!(left.read(path).ok().as_deref(), is_on.then_some(&b"x"[..]), "syncs on: {is_on}");
+            let left = disk.crash(Survival::Nothing);
+            let expected: &[u8] = if is_on { b"x" } else { b"" };
+            assert_eq!(left.read(path).unwrap(), expected, "syncs on: {is_on}");
+            vfs.open(later, Mode::Create).unwrap();
+            vfs.sync_dir(root).unwrap();
+            assert_eq!(disk.crash(Survival::Nothing).exists(later).unwrap(), is_on, "syncs on: {is_on}");
         }
     }
 }
