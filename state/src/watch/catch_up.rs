@@ -21,8 +21,9 @@ use super::slab::Key;
 /// Revisions in one message of history.
 const MAX_REVISIONS: usize = 1000;
 
-/// Changes read in one pass, for one watcher; fewer, the more watchers there are, down to the smaller number.
-const PASS_CHANGES: std::ops::RangeInclusive<usize> = 16..=1024;
+/// Changes read in one pass, for one watcher; fewer, the more watchers there are, down to the smaller number. A pass is a
+/// fraction of a millisecond, and so is sending what it found: others of the thread wait for that long, again and again.
+const PASS_CHANGES: std::ops::RangeInclusive<usize> = 16..=400;
 
 /// What a pass may hand out: changes times watchers.
 const PASS_EVENTS: usize = 1 << 16;
