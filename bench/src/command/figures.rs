@@ -58,7 +58,19 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut samples = [Samples::default(), Samples::default()];
     let mut failures = Vec::new();
+    // One side alone is shown beside itself.
+    let shown = match args.text("only") {
+        "" => [0, 1],
+        "a" => [0, 0],
+        _ => [1, 1],
+    };
+    let table =
+        |samples: &[Samples; 2]| table(shown.map(|at| &*sides[at].name), &samples[shown[0]], &samples[shown[1]]);
     for number in 1..=args.uint("runs") {
+        if number > 1 {
+            // Whoever has to stop early has at least this.
+            eprintln!("{}", table(&samples));
+        }
         for scenario in args.list("scenarios") {
             let order = if number % 2 == 1 { [0, 1] } else { [1, 0] };
             for at in order.into_iter().filter(|&at| args.text("only") != ["b", "a"][at]) {
@@ -83,13 +95,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     }
-    let names = [sides[0].name.as_str(), sides[1].name.as_str()];
-    match args.text("only") {
-        "" => print!("{}", table(names, &samples[0], &samples[1])),
-        // One side alone is shown beside itself.
-        "a" => print!("{}", table([names[0]; 2], &samples[0], &samples[0])),
-        _ => print!("{}", table([names[1]; 2], &samples[1], &samples[1])),
-    }
+    print!("{}", table(&samples));
     if args.text("dir").is_empty() && dir.exists() {
         std::fs::remove_dir_all(&dir)?;
     }
