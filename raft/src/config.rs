@@ -85,41 +85,60 @@ impl Config {
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |what| Err(ConfigError(what));
-        if self.id.0 == 0 || self.id.0 >= u64::MAX - 1 {
-            return refuse(
-                "the id must be neither 0 nor one of the two largest numbers, which have a meaning in messages",
-            );
+        let refuse = |field, given, why| Err(ConfigError { field, given, why });
+        let (heartbeat, election) = (self.heartbeat_ticks, self.election_ticks);
+        if self.id.0 == 0 {
+            return refuse("id", 0, "it must not be 0, which stands for nobody");
         }
-        if self.heartbeat_ticks == 0 {
-            return refuse("heartbeat_ticks must be greater than 0");
+        if self.id.0 >= u64::MAX - 1 {
+            return refuse("id", self.id.0, "the two largest numbers stand for a node's own threads in messages");
         }
-        if self.election_ticks <= self.heartbeat_ticks {
-            return refuse("election_ticks must be greater than heartbeat_ticks");
+        if heartbeat == 0 {
+            return refuse("heartbeat_ticks", 0, "it must be at least 1, or a leader would not be heard");
+        }
+        if election <= heartbeat {
+            let why = "it must be greater than heartbeat_ticks, or followers would stand between two heartbeats";
+            return refuse("election_ticks", election.into(), why);
+        }
+        if election > u32::MAX / 2 {
+            let why = "it must be at most 2147483647, for the time in use is up to twice as long";
+            return refuse("election_ticks", election.into(), why);
         }
         if self.max_inflight_messages == 0 {
-            return refuse("max_inflight_messages must be greater than 0");
+            return refuse("max_inflight_messages", 0, "it must be at least 1, or no entry could be sent");
         }
         if self.max_inflight_bytes < self.max_size_per_message {
-            return refuse("max_inflight_bytes must be at least max_size_per_message");
+            let why = "it must be at least max_size_per_message, or the window could not hold one message";
+            return refuse("max_inflight_bytes", self.max_inflight_bytes, why);
         }
         if self.max_committed_size == 0 {
-            return refuse("max_committed_size must be greater than 0");
+            return refuse("max_committed_size", 0, "it must be at least 1, or no entry could be applied");
+        }
+        if self.max_uncommitted_size == 0 {
+            return refuse("max_uncommitted_size", 0, "it must be at least 1; u64::MAX means no limit");
         }
         if self.read_only == ReadOnlyMode::LeaseBased && !self.check_quorum {
-            return refuse("lease-based reads need check_quorum");
+            let why = "lease-based reads need it: without it a leader that was cut off would never notice";
+            return refuse("check_quorum", 0, why);
         }
         Ok(())
     }
 }
 
-/// A configuration that cannot work.
+/// A configuration that cannot work: which field, what it is, and why that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConfigError(pub &'static str);
+pub struct ConfigError {
+    /// The field of `Config`.
+    pub field: &'static str,
+    /// What was given; 0 for a switch that is off.
+    pub given: u64,
+    /// Why that cannot work.
+    pub why: &'static str,
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "raft configuration: {}", self.0)
+        write!(f, "raft configuration: {} is {}: {}", self.field, self.given, self.why)
     }
 }
 
@@ -139,19 +158,23 @@ mod tests {
             let refusal = config.check().expect_err(expected).to_string();
             assert!(refusal.contains(expected), "{refusal}");
         }
-        check(|c| c.id = NodeId(0), "the id");
-        check(|c| c.id = NodeId(u64::MAX), "the id");
-        check(|c| c.heartbeat_ticks = 0, "heartbeat_ticks");
-        check(|c| c.election_ticks = 1, "election_ticks");
-        check(|c| c.max_inflight_messages = 0, "max_inflight_messages");
-        check(|c| c.max_inflight_bytes = 1, "max_inflight_bytes");
-        check(|c| c.max_committed_size = 0, "max_committed_size");
+        check(|c| c.id = NodeId(0), "id is 0: it must not be 0");
+        check(|c| c.id = NodeId(u64::MAX), "id is 18446744073709551615: the two largest");
+        check(|c| c.id = NodeId(u64::MAX - 1), "id is 18446744073709551614: the two largest");
+        check(|c| c.heartbeat_ticks = 0, "heartbeat_ticks is 0: it must be at least 1");
+        check(|c| c.election_ticks = 1, "election_ticks is 1: it must be greater than heartbeat_ticks");
+        check(|c| c.election_ticks = 0, "election_ticks is 0: it must be greater than heartbeat_ticks");
+        check(|c| c.election_ticks = u32::MAX, "election_ticks is 4294967295: it must be at most");
+        check(|c| c.max_inflight_messages = 0, "max_inflight_messages is 0: it must be at least 1");
+        check(|c| c.max_inflight_bytes = 1, "max_inflight_bytes is 1: it must be at least max_size_per_message");
+        check(|c| c.max_committed_size = 0, "max_committed_size is 0: it must be at least 1");
+        check(|c| c.max_uncommitted_size = 0, "max_uncommitted_size is 0: it must be at least 1");
         check(
             |c| {
                 c.read_only = ReadOnlyMode::LeaseBased;
                 c.check_quorum = false;
             },
-            "check_quorum",
+            "check_quorum is 0: lease-based reads need it",
         );
     }
 }

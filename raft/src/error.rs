@@ -9,19 +9,19 @@ use crate::types::Index;
 /// Why a node cannot be made from what was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewError {
+    /// The configuration makes no sense.
     Config(ConfigError),
+    /// The members that the log store names cannot be.
     Members(ConfStateError),
+    /// The log store breaks its contract.
+    Store {
+        /// What it should do.
+        contract: &'static str,
+    },
     /// The log does not reach to what was committed: it lost its end, or the hard state is another log's.
-    CommitOutOfRange {
-        commit: Index,
-        first: Index,
-        last: Index,
-    },
+    CommitOutOfRange { commit: Index, first: Index, last: Index },
     /// The state machine is ahead of what was committed.
-    AppliedOutOfRange {
-        applied: Index,
-        commit: Index,
-    },
+    AppliedOutOfRange { applied: Index, commit: Index },
 }
 
 impl fmt::Display for NewError {
@@ -29,6 +29,7 @@ impl fmt::Display for NewError {
         match self {
             NewError::Config(error) => error.fmt(f),
             NewError::Members(error) => error.fmt(f),
+            NewError::Store { contract } => write!(f, "the log store broke its contract: {contract}"),
             NewError::CommitOutOfRange { commit, first, last } => {
                 write!(f, "state.commit {commit} is out of range [{first}, {last}]")
             }

@@ -53,6 +53,7 @@ mod ready;
 mod types;
 
 // The door.
+mod bootstrap;
 mod config;
 mod error;
 mod logger;
@@ -77,6 +78,7 @@ mod step;
 #[path = "../tests/cluster/mod.rs"]
 mod cluster;
 
+pub use bootstrap::{BootstrapError, Peer};
 pub use config::{Config, ConfigError, ReadOnlyMode, StorageWrites};
 pub use error::{NewError, ProposeError, StepError};
 pub use log::memory::MemoryLog;
@@ -90,6 +92,6 @@ pub use message::{Body, Message, Verdict, VoteKind, VoteRequest};
 pub use progress::{InflightLimits, Inflights, Peers, Phase, Progress};
 pub use quorum::{JointQuorum, Majority, VoteResult};
 pub use raw_node::RawNode;
-pub use ready::{OwnAcks, OwnVote, ReadState, Ready, RoleKind, SaveTicket, SoftState};
+pub use ready::{Advance, OwnAcks, OwnVote, PlainReady, ReadState, Ready, RoleKind, SaveTicket, SoftState};
 pub use status::Status;
 pub use types::{ConfState, Entry, EntryKind, HardState, Index, LogPosition, NodeId, Snapshot, SnapshotMeta, Term};

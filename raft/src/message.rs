@@ -100,9 +100,16 @@ impl Body {
         }
     }
 
-    /// Whether the message may leave only when all that the sender had in memory is on disk: it promises something.
+    /// Whether the message may leave only when all that the sender had in memory is on disk: it promises something. So does
+    /// a request for a binding vote, which names a log and a term. If a crash could take either away, the answers would
+    /// meet another candidate than the one they were given to: of the same term, with a shorter log. (etcd's asynchronous
+    /// form lets it go at once.)
     pub(crate) fn waits_for_save(&self) -> bool {
-        matches!(self, Body::AppendAccepted { .. } | Body::AppendRejected { .. } | Body::VoteAnswer { .. })
+        match self {
+            Body::AppendAccepted { .. } | Body::AppendRejected { .. } | Body::VoteAnswer { .. } => true,
+            Body::Vote(request) => request.kind == VoteKind::Binding,
+            _ => false,
+        }
     }
 
     /// Whether the message answers one of ours, and so can only come from a member.

@@ -13,8 +13,8 @@ use crate::clock::ElectionClock;
 use crate::config::Config;
 use crate::core::{Core, Outbox, Rules};
 use crate::error::{NewError, ProposeError};
-use crate::log::RaftLog;
 use crate::log::store::LogStore;
+use crate::log::{RaftLog, contract};
 use crate::logger::{BoxedLogger, line};
 use crate::membership::{ChangeError, ConfChangeV2, Membership};
 use crate::ready::SaveTicket;
@@ -39,6 +39,9 @@ fn resume_term<L: LogStore>(saved: HardState, log: &RaftLog<L>) -> (Term, Option
 impl<L: LogStore> Raft<L> {
     pub fn new(config: &Config, store: L, logger: BoxedLogger) -> Result<Raft<L>, NewError> {
         config.check().map_err(NewError::Config)?;
+        if let Some(contract) = contract::fault(&store) {
+            return Err(NewError::Store { contract });
+        }
         let (hard_state, conf) = store.initial_state();
         let membership = Membership::restore(&conf).map_err(NewError::Members)?;
         let mut log = RaftLog::new(store, config.max_committed_size);

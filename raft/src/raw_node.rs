@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::bootstrap::{BootstrapError, Peer};
 use crate::config::{Config, StorageWrites};
 use crate::error::{NewError, ProposeError, StepError};
 use crate::log::store::LogStore;
@@ -11,7 +12,7 @@ use crate::logger::{BoxedLogger, Silent};
 use crate::membership::{ChangeError, ConfChange, ConfChangeV2};
 use crate::message::Message;
 use crate::raft::Raft;
-use crate::ready::{Ready, SaveTicket, SoftState};
+use crate::ready::{Advance, Ready, SaveTicket, SoftState};
 use crate::role::Role;
 use crate::status::Status;
 use crate::types::{ConfState, Entry, HardState, Index, NodeId};
@@ -46,9 +47,28 @@ impl<L: LogStore> RawNode<L> {
         Ok(RawNode { raft, writes: config.writes, told })
     }
 
-    /// Time goes by.
+    /// Gives a node that has never run its first members, one entry each, committed in term 1. Every one of these nodes must
+    /// be given the same ones in the same order. The owner applies the entries like any others; the members are in force at
+    /// once, so that the node can stand for election before that.
+    ///
+    /// A log store whose `initial_state` names the members needs none of this.
+    pub fn bootstrap(&mut self, peers: &[Peer]) -> Result<(), BootstrapError> {
+        self.raft.bootstrap(peers)?;
+        // Whatever was told before is not saved.
+        self.told.hard_state = HardState::default();
+        Ok(())
+    }
+
+    /// One tick of time goes by: a follower may stand for election, a leader sends heartbeats and looks whether it still is
+    /// heard. The owner decides how long a tick is, and calls this at a steady pace.
     pub fn tick(&mut self) {
         self.raft.tick();
+    }
+
+    /// One tick goes by in a group that is asleep: it counts, and nothing comes of it, not even an election that is due. For
+    /// owners of very many groups, who know that nothing happens in most of them.
+    pub fn tick_quiesced(&mut self) {
+        self.raft.core.clock.tick();
     }
 
     /// Takes a message from another node.
@@ -174,6 +194,16 @@ impl<L: LogStore> RawNode<L> {
     /// All that came with this ticket is durable, and so is all that was taken before it.
     pub fn saved(&mut self, ticket: SaveTicket) {
         self.raft.saved(ticket);
+    }
+
+    /// All of a [`PlainReady`](crate::PlainReady) is done.
+    pub fn advance(&mut self, done: Advance) {
+        if let Some(ticket) = done.save {
+            self.raft.saved(ticket);
+        }
+        if let Some(last) = done.applied {
+            self.raft.applied(last);
+        }
     }
 
     /// All entries up to this one are applied.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 /// All that is owed now. The order of work:
 ///
 /// 1. send `messages`, at once;
-/// 2. save `snapshot`, `hard_state` and `entries`, in this order; when they are durable, send `messages_after_save` and
+/// 2. save `snapshot`, `entries` and `hard_state`, in this order (a crash between the two must not leave a hard state that
+///    has committed entries which are not there); when they are durable, send `messages_after_save` and
 ///    hand `save` to `RawNode::saved`. Saves are done, and reported, in the order in which they were taken;
 /// 3. apply `committed`, behind the snapshot if there is one, and report with `RawNode::applied`. These entries are saved
 ///    already, unless writes are `Synchronous`. What was handed out before a snapshot and is not applied when it is
@@ -31,6 +32,62 @@ pub struct Ready {
     pub must_sync: bool,
     pub committed: Vec<Entry>,
     pub read_states: Vec<ReadState>,
+}
+
+impl Ready {
+    /// The same in the plain form, for an owner whose writes are `Synchronous`: it saves, sends, applies, and says with one
+    /// word that all of it is done.
+    pub fn into_plain(mut self) -> PlainReady {
+        let applied = self.committed.last().map(|entry| entry.index);
+        self.messages.append(&mut self.messages_after_save);
+        PlainReady {
+            soft_state: self.soft_state,
+            hard_state: self.hard_state,
+            entries: self.entries,
+            snapshot: self.snapshot,
+            must_sync: self.must_sync,
+            messages: self.messages,
+            committed: self.committed,
+            read_states: self.read_states,
+            advance: Advance { save: self.save, applied },
+        }
+    }
+}
+
+/// All that is owed now, to be done in this order:
+///
+/// 1. save `snapshot`, `entries` and `hard_state`, and wait until they are durable if `must_sync` says so;
+/// 2. send `messages`;
+/// 3. install the snapshot, apply `committed`, answer the reads of `read_states` whose index is applied;
+/// 4. hand `advance` to [`RawNode::advance`](crate::RawNode::advance), and only then take the next one.
+#[derive(Debug)]
+pub struct PlainReady {
+    /// Who leads and what this node is, if either changed.
+    pub soft_state: Option<SoftState>,
+    /// The term, the vote and how far the log is committed, if any of them changed.
+    pub hard_state: Option<HardState>,
+    /// Entries to append to the saved log; what they overlap is replaced.
+    pub entries: Vec<Entry>,
+    /// A snapshot that replaces the saved log.
+    pub snapshot: Option<Snapshot>,
+    /// Whether what is saved must be durable before anything else is done.
+    pub must_sync: bool,
+    /// What to send when that is saved.
+    pub messages: Vec<Message>,
+    /// What to apply then. Some of it may be among `entries`.
+    pub committed: Vec<Entry>,
+    /// Answers to `RawNode::read_index`.
+    pub read_states: Vec<ReadState>,
+    /// Says that all this is done.
+    pub advance: Advance,
+}
+
+/// Says that a [`PlainReady`] was dealt with.
+#[must_use = "a node hands out nothing that builds on this before it hears of it"]
+#[derive(Debug)]
+pub struct Advance {
+    pub(crate) save: Option<SaveTicket>,
+    pub(crate) applied: Option<Index>,
 }
 
 /// What need not be saved.

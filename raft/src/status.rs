@@ -38,6 +38,28 @@ impl Status {
         }
     }
 
+    /// The same as JSON, as etcd's library writes it: ids in hexadecimal, progress only on a leader.
+    pub fn to_json(&self) -> String {
+        let id = |id: Option<NodeId>| format!("{:x}", id.unwrap_or_default());
+        let member = |(id, progress): &(NodeId, Progress)| {
+            let (matched, next) = (progress.matched(), progress.next());
+            format!(r#""{id:x}":{{"match":{matched},"next":{next},"state":"{}"}}"#, progress.phase().name())
+        };
+        let progress: Vec<String> = self.progress.iter().map(member).collect();
+        format!(
+            r#"{{"id":"{:x}","term":{},"vote":"{}","commit":{},"lead":"{}","raftState":"{}","applied":{},"progress":{{{}}},"leadtransferee":"{}"}}"#,
+            self.id,
+            self.hard_state.term,
+            id(self.hard_state.vote),
+            self.hard_state.commit,
+            id(self.soft_state.leader),
+            self.soft_state.role.name(),
+            self.applied,
+            progress.join(","),
+            id(self.transferee)
+        )
+    }
+
     /// One line for each member that this leader knows of, as etcd's library prints them.
     pub fn progress_lines(&self) -> Vec<String> {
         let shown = |(id, progress): &(NodeId, Progress)| {

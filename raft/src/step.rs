@@ -12,6 +12,11 @@ use crate::types::{Entry, LogPosition, NodeId, Term};
 impl<L: LogStore> Raft<L> {
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         check(&message)?;
+        // A wish for transfer names who is to lead, and a read whoever asked: that may be this node.
+        let names_itself = matches!(message.body, Body::TransferLeader | Body::ReadIndex { .. } | Body::Propose(_));
+        if message.from == self.core.id && !names_itself {
+            return Err(StepError::Malformed("a message from this node itself"));
+        }
         if message.body.is_answer() && !self.core.membership.contains(message.from) {
             return Err(StepError::PeerNotFound);
         }
@@ -239,10 +244,10 @@ const IMPOSSIBLE: u64 = u64::MAX / 2;
 fn check(message: &Message) -> Result<(), StepError> {
     let refuse = |what| Err(StepError::Malformed(what));
     match &message.body {
+        _ if message.term.0 > IMPOSSIBLE => refuse("a term that no cluster reaches"),
         Body::Propose(entries) if entries.is_empty() => refuse("a proposal of nothing"),
         Body::Propose(_) | Body::ReadIndex { .. } => Ok(()),
         _ if message.term == Term(0) => refuse("a message without a term"),
-        _ if message.term.0 > IMPOSSIBLE => refuse("a term that no cluster reaches"),
         Body::Append { prev, entries, .. } => check_entries(*prev, entries, message.term),
         Body::Snapshot(snapshot) if snapshot.meta.index.0 == 0 => refuse("an empty snapshot"),
         Body::Snapshot(snapshot) if snapshot.meta.index.0 > IMPOSSIBLE => refuse("an index that no log reaches"),

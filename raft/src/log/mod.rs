@@ -9,6 +9,7 @@
 //! many bytes as the budget allows are out.
 
 mod budget;
+pub mod contract;
 pub mod memory;
 pub mod store;
 mod unsaved;
@@ -88,7 +89,7 @@ impl<L: LogStore> RaftLog<L> {
         if index.next() < self.first_index() {
             return Err(LogError::Compacted);
         }
-        self.store.term(index)
+        contract::term(&self.store, index)
     }
 
     pub fn last(&self) -> LogPosition {
@@ -202,11 +203,15 @@ impl<L: LogStore> RaftLog<L> {
     }
 
     pub fn saved(&mut self, position: LogPosition, logger: &BoxedLogger) {
-        self.unsaved.saved(position, logger);
+        if self.unsaved.saved(position, logger) {
+            contract::holds(&self.store, position);
+        }
     }
 
     pub fn snapshot_saved(&mut self, index: Index) -> u64 {
-        self.unsaved.snapshot_saved(index);
+        if let Some(term) = self.unsaved.snapshot_saved(index) {
+            contract::holds(&self.store, LogPosition { term, index });
+        }
         self.applied_to(index)
     }
 
@@ -277,7 +282,7 @@ impl<L: LogStore> RaftLog<L> {
             return Ok(take_up_to(self.unsaved.range(from, until), max_size));
         }
         let cut = until.min(offset);
-        let mut entries = self.store.entries(from, cut, max_size)?;
+        let mut entries = contract::entries(&self.store, from, cut, max_size)?;
         if until <= offset || (entries.len() as u64) < cut.0 - from.0 {
             return Ok(entries);
         }

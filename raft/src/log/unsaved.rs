@@ -110,16 +110,16 @@ impl Unsaved {
         self.entries.extend(entries);
     }
 
-    /// Lets go of what is on disk up to `saved`, if that still is what the log holds.
-    pub fn saved(&mut self, saved: LogPosition, logger: &BoxedLogger) {
+    /// Lets go of what is on disk up to `saved`, if that still is what the log holds. False if it is not.
+    pub fn saved(&mut self, saved: LogPosition, logger: &BoxedLogger) -> bool {
         let index = saved.index;
         let Some(term) = self.term(index) else {
             line!(logger, Info, "entry at index {index} missing from unstable log; ignoring");
-            return;
+            return false;
         };
         if index < self.offset {
             line!(logger, Info, "entry at index {index} matched unstable snapshot; ignoring");
-            return;
+            return false;
         }
         if term != saved.term {
             line!(
@@ -128,7 +128,7 @@ impl Unsaved {
                 "entry at (index,term)=({index},{}) mismatched with entry at ({index},{term}) in unstable log; ignoring",
                 saved.term
             );
-            return;
+            return false;
         }
         self.entries.drain(..self.place(index.next()));
         self.offset = index.next();
@@ -137,13 +137,14 @@ impl Unsaved {
         if self.entries.is_empty() && self.entries.capacity() > 1024 {
             self.entries = VecDeque::new();
         }
+        true
     }
 
-    pub fn snapshot_saved(&mut self, index: Index) {
-        if self.snapshot_index() == Some(index) {
-            self.snapshot = None;
-            self.snapshot_taken = false;
-        }
+    /// Lets go of the snapshot if it is this one, and returns its term.
+    pub fn snapshot_saved(&mut self, index: Index) -> Option<Term> {
+        let saved = self.snapshot.take_if(|snapshot| snapshot.meta.index == index)?;
+        self.snapshot_taken = false;
+        Some(saved.meta.term)
     }
 
     /// Replaces everything by a snapshot.

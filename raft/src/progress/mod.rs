@@ -41,6 +41,17 @@ pub enum Phase {
     Snapshot { at: Index },
 }
 
+impl Phase {
+    /// The name that etcd's library prints.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Probe { .. } => "StateProbe",
+            Phase::Replicate { .. } => "StateReplicate",
+            Phase::Snapshot { .. } => "StateSnapshot",
+        }
+    }
+}
+
 impl Progress {
     pub fn new(next: Index, limits: InflightLimits) -> Progress {
         let phase = Phase::Probe { next, paused: false };
@@ -223,12 +234,7 @@ pub struct Shown<'p> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let progress = self.progress;
-        let phase = match progress.phase {
-            Phase::Probe { .. } => "StateProbe",
-            Phase::Replicate { .. } => "StateReplicate",
-            Phase::Snapshot { .. } => "StateSnapshot",
-        };
-        write!(f, "{phase} match={} next={}", progress.matched, progress.next())?;
+        write!(f, "{} match={} next={}", progress.phase.name(), progress.matched, progress.next())?;
         if self.learner {
             f.write_str(" learner")?;
         }

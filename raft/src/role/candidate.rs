@@ -29,11 +29,6 @@ impl Candidate {
         let (granted, rejected) = (tally(true), tally(false));
         line!(core.logger, Info, "{id:x} has received {granted} {name} votes and {rejected} vote rejections");
         let vote_of = |id| self.votes.iter().find(|(voter, _)| *voter == id).map(|(_, vote)| *vote);
-        match core.membership.voters().vote(vote_of) {
-            // A quorum of others may be faster than our own disk. But a crash would now take the term away from us while they
-            // remember their votes: we could be elected in it once more, and put other entries in the same places.
-            VoteResult::Won if kind == VoteKind::Binding && vote_of(id).is_none() => VoteResult::Pending,
-            result => result,
-        }
+        core.membership.voters().vote(vote_of)
     }
 }

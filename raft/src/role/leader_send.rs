@@ -1,6 +1,7 @@
 //! What a leader says: entries, heartbeats, snapshots.
 
 use crate::core::Core;
+use crate::log::contract;
 use crate::log::store::{LogError, LogStore};
 use crate::logger::line;
 use crate::message::Body;
@@ -102,10 +103,12 @@ fn send_snapshot<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Pro
             );
             return false;
         }
-        Err(error) => panic!("the log store has no snapshot of what it compacted: {error}"),
+        Err(error) => contract::broken("snapshot() has what was compacted", &format!("there is none: {error}")),
     };
     let (index, term) = (snapshot.meta.index, snapshot.meta.term);
-    assert!(index.0 > 0, "need non-empty snapshot");
+    if index.0 == 0 {
+        contract::broken("snapshot() has what was compacted", "need non-empty snapshot");
+    }
     let learner = core.membership.is_learner(to);
     line!(
         core.logger,

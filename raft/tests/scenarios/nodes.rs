@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    ConfChange, ConfState, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message, NodeId,
+    Body, ConfChange, ConfState, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message, NodeId,
     RawNode, Ready, SaveTicket, Snapshot, SnapshotMeta, Term, VoteKind,
 };
 
@@ -151,6 +151,9 @@ impl Node {
             return Vec::new();
         };
         let mut sent: Vec<Flight> = std::mem::take(&mut ready.messages).into_iter().map(Flight::Message).collect();
+        // In etcd's library requests for votes do not wait for the disk.
+        let asks = |message: &mut Message| matches!(message.body, Body::Vote(_));
+        sent.extend(ready.messages_after_save.extract_if(.., asks).map(Flight::Message));
         let after_save = std::mem::take(&mut ready.messages_after_save).into_iter().map(Flight::Message);
         if self.asynchronous {
             let mut lines: Vec<String> = sent.iter().map(|flight| flight.line().print("")).collect();
