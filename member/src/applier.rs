@@ -129,6 +129,11 @@ impl<P: Waiter> Applier<P> {
         Applier { state, window, progress, pending, stored, pace, trimming_since: None, timing }
     }
 
+    /// Whether a step that applies a few entries will not wait for the store.
+    pub fn has_room(&self) -> bool {
+        self.window.has_room()
+    }
+
     /// How long to rest between two steps of trimming.
     pub fn trim_pause(&self) -> Duration {
         self.pace.pause

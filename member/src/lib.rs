@@ -16,7 +16,7 @@ mod v2_snapshot;
 
 pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
-pub use inbox::{Inbox, Outlet, inbox};
+pub use inbox::{Inbox, Outlet, StandIn, inbox};
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
 pub use member::{
     Apply, ConfChanged, Input, Member, MembersProposal, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber,

@@ -7,19 +7,22 @@
 //!      └──▶ answers, watchers
 //!
 //! Each loop runs on a thread of its own and ends when it is told to close, in the order member, apply, store, log. An
-//! error ends the process: `Fatal` says why.
+//! error ends the process: `Fatal` says why. The member and the applier do not wait for files, so while their threads
+//! sleep their work is done by whoever brings it: a thread that is woken costs more than a small step.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ferrite_member::duty::Room;
 use ferrite_member::{
     Applier, ApplierError, ApplyJob, ApplyNews, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet,
-    StoreJob, StoreKeeper, StoreKeeperError,
+    StandIn, StoreJob, StoreKeeper, StoreKeeperError,
 };
 use ferrite_raft::Index;
 use ferrite_storage::vfs::Vfs;
+use parking_lot::Mutex;
 
 use tokio::sync::watch;
 
@@ -30,6 +33,8 @@ use crate::post::{Post, Reply};
 const LOG_IDLE: Duration = Duration::from_millis(20);
 /// How long effects gather before the store writes them. They are durable in the log, and readable, all the while.
 const STORE_LINGER: Duration = Duration::from_millis(100);
+/// So many entries are applied by whoever brings them.
+const FEW_ENTRIES: usize = 16;
 /// A window with so many bytes is written without lingering.
 const STORE_BATCH_BYTES: u64 = 4 << 20;
 
@@ -91,24 +96,79 @@ impl Clock {
     }
 }
 
-/// Runs the member until it is told to stop.
-pub fn member(
-    mut member: Member<Reply<ProposalAnswer>, Reply<ReadAnswer>>,
-    inbox: &Inbox<MemberInput>,
-    outlets: &Outlets,
-    posts: &[Arc<Post>],
-    signals: &Signals,
+/// The member, and what has been brought for it. Whoever brings something while its thread sleeps takes the turn: that
+/// is how a put goes from the net thread to the log, and from the log to the applier, without waking anybody between.
+#[derive(Debug)]
+pub struct MemberSeat {
+    inbox: Inbox<MemberInput>,
+    member: Mutex<MemberLoop>,
+}
+
+/// What a turn of the member needs.
+#[derive(Debug)]
+struct MemberLoop {
+    member: Member<Reply<ProposalAnswer>, Reply<ReadAnswer>>,
+    arrived: Vec<MemberInput>,
+    outlets: Outlets,
+    posts: Vec<Arc<Post>>,
+    signals: Arc<Signals>,
     clock: Clock,
-) {
-    let mut arrived = Vec::new();
-    let mut last_leader = 0;
-    while !member.is_stopping() {
-        inbox.take(&mut arrived, Some(clock.at(member.next_turn())));
-        let mut out = member.turn(clock.now(), &mut arrived);
+    last_leader: u64,
+}
+
+impl MemberSeat {
+    pub fn new(
+        member: Member<Reply<ProposalAnswer>, Reply<ReadAnswer>>,
+        inbox: Inbox<MemberInput>,
+        outlets: Outlets,
+        posts: Vec<Arc<Post>>,
+        signals: Arc<Signals>,
+        clock: Clock,
+    ) -> Arc<MemberSeat> {
+        let member = MemberLoop { member, arrived: Vec::new(), outlets, posts, signals, clock, last_leader: 0 };
+        let seat = Arc::new(MemberSeat { inbox, member: Mutex::new(member) });
+        let stand_in: Weak<MemberSeat> = Arc::downgrade(&seat);
+        seat.inbox.let_stand_in(stand_in);
+        seat
+    }
+
+    /// Runs the member until it is told to stop.
+    pub fn run(&self) {
+        loop {
+            let due = {
+                let owner = self.member.lock();
+                if owner.member.is_stopping() {
+                    return owner.close();
+                }
+                owner.clock.at(owner.member.next_turn())
+            };
+            self.inbox.wait(Some(due));
+            self.member.lock().turn(&self.inbox);
+        }
+    }
+}
+
+impl StandIn for MemberSeat {
+    fn stand_in(&self) -> bool {
+        let Some(mut owner) = self.member.try_lock() else { return false };
+        if owner.member.is_stopping() {
+            return false;
+        }
+        owner.turn(&self.inbox);
+        // What came meanwhile is the thread's, and so is the end.
+        !owner.member.is_stopping() && self.inbox.look(<[_]>::is_empty)
+    }
+}
+
+impl MemberLoop {
+    fn turn(&mut self, inbox: &Inbox<MemberInput>) {
+        let MemberLoop { member, outlets, signals, .. } = self;
+        inbox.take_now(&mut self.arrived);
+        let mut out = member.turn(self.clock.now(), &mut self.arrived);
         let leader = member.leader().map_or(0, |leader| leader.0);
         signals.leader.store(leader, Ordering::Relaxed);
-        if leader != 0 && leader != last_leader {
-            last_leader = leader;
+        if leader != 0 && leader != self.last_leader {
+            self.last_leader = leader;
             signals.leader_changes.fetch_add(1, Ordering::Relaxed);
         }
         // Before any message of this turn is sent.
@@ -126,11 +186,14 @@ pub fn member(
         out.reads.drain(..).for_each(|(reader, answer)| reader.answer(answer));
         out.refused.drain(..).for_each(|(waiter, why)| waiter.answer(Err(why)));
         if answers {
-            posts.iter().for_each(|post| post.flush());
+            self.posts.iter().for_each(|post| post.flush());
         }
     }
-    hand_on(&outlets.log, LogJob::Close(member.unwritten_hard_state()));
-    hand_on(&outlets.apply, ApplyJob::Close);
+
+    fn close(&self) {
+        hand_on(&self.outlets.log, LogJob::Close(self.member.unwritten_hard_state()));
+        hand_on(&self.outlets.apply, ApplyJob::Close);
+    }
 }
 
 /// Runs the log writer until it is closed.
@@ -171,26 +234,95 @@ pub fn log<V: Vfs>(
     }
 }
 
-/// Runs the applier until it is closed.
-pub fn apply(
-    mut applier: Applier<Reply<ProposalAnswer>>,
-    inbox: &Inbox<ApplyJob<Reply<ProposalAnswer>>>,
-    outlets: &Outlets,
-    posts: &[Arc<Post>],
-    store_knows: &AtomicBool,
-    told: &mut dyn FnMut(ApplyNews),
-) -> Result<(), Fatal> {
-    let mut jobs = Vec::new();
-    // There is more to trim, from then on.
-    let mut trim_at = None;
-    loop {
-        inbox.take(&mut jobs, trim_at);
-        let trims = trim_at.is_none_or(|at| at <= Instant::now());
-        let done = applier.step(&mut jobs, trims)?;
-        if trims {
-            trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
+/// The applier, and the entries that wait for it. Whoever brings a few while its thread sleeps applies them.
+pub struct ApplySeat {
+    inbox: Inbox<ApplyJob<Reply<ProposalAnswer>>>,
+    applier: Mutex<ApplyLoop>,
+    /// Ends the process: applying has failed.
+    fatal: Box<dyn Fn(Fatal) + Send + Sync>,
+}
+
+impl fmt::Debug for ApplySeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApplySeat").finish_non_exhaustive()
+    }
+}
+
+/// What a step of the applier needs.
+struct ApplyLoop {
+    applier: Applier<Reply<ProposalAnswer>>,
+    jobs: Vec<ApplyJob<Reply<ProposalAnswer>>>,
+    outlets: Outlets,
+    posts: Vec<Arc<Post>>,
+    store_knows: Arc<AtomicBool>,
+    told: Box<dyn FnMut(ApplyNews) + Send>,
+    /// There is more to trim, from then on.
+    trim_at: Option<Instant>,
+    is_closed: bool,
+}
+
+impl ApplySeat {
+    pub fn new(
+        applier: Applier<Reply<ProposalAnswer>>,
+        inbox: Inbox<ApplyJob<Reply<ProposalAnswer>>>,
+        outlets: Outlets,
+        posts: Vec<Arc<Post>>,
+        store_knows: Arc<AtomicBool>,
+        told: Box<dyn FnMut(ApplyNews) + Send>,
+        fatal: Box<dyn Fn(Fatal) + Send + Sync>,
+    ) -> Arc<ApplySeat> {
+        let applier =
+            ApplyLoop { applier, jobs: Vec::new(), outlets, posts, store_knows, told, trim_at: None, is_closed: false };
+        let seat = Arc::new(ApplySeat { inbox, applier: Mutex::new(applier), fatal });
+        let stand_in: Weak<ApplySeat> = Arc::downgrade(&seat);
+        seat.inbox.let_stand_in(stand_in);
+        seat
+    }
+
+    /// Runs the applier until it is closed.
+    pub fn run(&self) {
+        loop {
+            let trim_at = {
+                let owner = self.applier.lock();
+                if owner.is_closed {
+                    return;
+                }
+                owner.trim_at
+            };
+            self.inbox.wait(trim_at);
+            let mut owner = self.applier.lock();
+            let trims = owner.trim_at.is_none_or(|at| at <= Instant::now());
+            if let Err(error) = owner.step(&self.inbox, trims) {
+                return (self.fatal)(error);
+            }
         }
-        done.news.into_iter().for_each(&mut *told);
+    }
+}
+
+impl StandIn for ApplySeat {
+    fn stand_in(&self) -> bool {
+        let Some(mut owner) = self.applier.try_lock() else { return false };
+        let is_small = |job: &ApplyJob<_>| matches!(job, ApplyJob::Apply(apply) if apply.entries.len() <= FEW_ENTRIES);
+        let is_easy = self.inbox.look(|jobs| jobs.len() == 1 && jobs.iter().all(is_small));
+        if !is_easy || !owner.applier.has_room() {
+            return false;
+        }
+        if let Err(error) = owner.step(&self.inbox, false) {
+            (self.fatal)(error);
+        }
+        self.inbox.look(<[_]>::is_empty)
+    }
+}
+
+impl ApplyLoop {
+    fn step(&mut self, inbox: &Inbox<ApplyJob<Reply<ProposalAnswer>>>, trims: bool) -> Result<(), Fatal> {
+        let ApplyLoop { applier, outlets, posts, .. } = self;
+        inbox.take_now(&mut self.jobs);
+        let done = applier.step(&mut self.jobs, trims)?;
+        if trims {
+            self.trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
+        }
+        done.news.into_iter().for_each(&mut self.told);
         for changed in done.conf_changes {
             hand_on(&outlets.member, Input::ConfChanged(changed));
         }
@@ -211,13 +343,14 @@ pub fn apply(
         }
         if done.waits_for_store || done.window_bytes > STORE_BATCH_BYTES {
             hand_on(&outlets.store, StoreJob::Flush);
-        } else if done.has_applied && !store_knows.swap(true, Ordering::SeqCst) {
+        } else if done.has_applied && !self.store_knows.swap(true, Ordering::SeqCst) {
             hand_on(&outlets.store, StoreJob::Write);
         }
         if done.is_closed {
+            self.is_closed = true;
             hand_on(&outlets.store, StoreJob::Close);
-            return Ok(());
         }
+        Ok(())
     }
 }
 

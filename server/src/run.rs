@@ -31,7 +31,7 @@ use crate::handle::{Door, Handle};
 use crate::http::{self, FrontDoor};
 use crate::init;
 use crate::listen::{Bound, Port, bind_all};
-use crate::loops::{self, Clock, Fatal};
+use crate::loops::{self, ApplySeat, Clock, Fatal, MemberSeat};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
@@ -297,9 +297,8 @@ fn start_owners<V: Vfs>(
     let mut threads = Vec::new();
     let (outlets, all, signals, _) = of_all();
     let clock = door.clock;
-    threads.push(spawn("member", 0, move || {
-        loops::member(member.0, &member.1, &outlets, &all, &signals, clock);
-    })?);
+    let member = MemberSeat::new(member.0, member.1, outlets, all, signals, clock);
+    threads.push(spawn("member", 0, move || member.run())?);
     let (outlets, _, signals, halt) = of_all();
     let logs = logger.clone();
     let mut saved = move |index: Index| log!(logs, lines::SAVED_SNAPSHOT, index.0);
@@ -309,16 +308,16 @@ fn start_owners<V: Vfs>(
     let (outlets, all, _, halt) = of_all();
     let knows = store_knows.clone();
     let logs = logger.clone();
-    let mut told = move |news: ApplyNews| match news {
+    let told = Box::new(move |news: ApplyNews| match news {
         ApplyNews::Slow { index, kind, took } => {
             let request = format!("{} at index {index}", kind.name());
             log!(logs, lines::APPLY_TOOK_TOO_LONG, took, slow_after, "", &request, "", "");
         }
         ApplyNews::Trimmed { revision, took } => log!(logs, lines::COMPACTED, revision, took),
-    };
-    threads.push(spawn("apply", 0, move || {
-        end_if_fatal(loops::apply(apply.0, &apply.1, &outlets, &all, &knows, &mut told), &halt);
-    })?);
+    });
+    let fatal = Box::new(move |error| end_if_fatal(Err(error), &halt));
+    let apply = ApplySeat::new(apply.0, apply.1, outlets, all, knows, told, fatal);
+    threads.push(spawn("apply", 0, move || apply.run())?);
     let (outlets, all, signals, halt) = of_all();
     threads.push(spawn("store", 0, move || {
         end_if_fatal(loops::store(store.0, &store.1, &outlets, &all, &signals, &store_knows), &halt);
