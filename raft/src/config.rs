@@ -46,7 +46,9 @@ pub struct Config {
 pub enum ReadOnlyMode {
     /// It asks a quorum.
     Safe,
-    /// It trusts that no other leader can have been elected while `check_quorum` holds, which needs bounded clock drift.
+    /// It trusts that no other leader can have been elected while it has not stepped down. That costs no round, and is not
+    /// linearizable: a leader looks once in an election timeout whether a quorum was heard, so that one which was cut off may
+    /// answer for up to two election timeouts, and another may lead after one; and clocks that run apart add to that.
     LeaseBased,
 }
 

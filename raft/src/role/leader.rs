@@ -186,11 +186,11 @@ impl Leader {
             Ok(()) => {
                 line!(core.logger, Info, "initiating automatic transition out of joint configuration {membership}");
             }
-            Err(error) => {
+            Err(_) => {
                 line!(
                     core.logger,
                     Debug,
-                    "not initiating automatic transition out of joint configuration {membership}: {error}"
+                    "not initiating automatic transition out of joint configuration {membership}: raft proposal dropped"
                 );
             }
         }

@@ -12,6 +12,7 @@ use ferrite_raft::{
 
 use crate::confchange::parse_changes;
 use crate::describe;
+use crate::directives;
 use crate::nodes::{Disk, Flight, Node};
 use crate::output::Output;
 use crate::script::Directive;
@@ -20,10 +21,10 @@ const ELECTION_TICKS: u32 = 3;
 const HEARTBEAT_TICKS: u32 = 1;
 
 pub struct Environment {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// What is under way, in the order in which it was sent.
-    network: Vec<Flight>,
-    output: Output,
+    pub(super) network: Vec<Flight>,
+    pub(super) output: Output,
 }
 
 impl Environment {
@@ -91,12 +92,12 @@ impl Environment {
             "log-level" => {
                 self.output.set_level(&directive.arguments[0].key);
             }
-            other => return Err(format!("unknown command {other}")),
+            _ => return self.run_own(directive),
         }
         Ok(())
     }
 
-    fn node(&mut self, id: u64) -> &mut Node {
+    pub(super) fn node(&mut self, id: u64) -> &mut Node {
         &mut self.nodes[id as usize - 1]
     }
 
@@ -122,7 +123,7 @@ impl Environment {
                 election_ticks: ELECTION_TICKS,
                 heartbeat_ticks: HEARTBEAT_TICKS,
                 applied: state.meta.index,
-                max_size_per_message: u64::MAX,
+                max_size_per_message: number("max-size-per-msg", u64::MAX),
                 max_committed_size: number("max-committed-size-per-ready", u64::MAX),
                 max_inflight_messages: number("inflight", i32::MAX as u64) as usize,
                 check_quorum: flag("checkquorum"),
@@ -132,16 +133,22 @@ impl Environment {
                     _ => ReadOnlyMode::Safe,
                 },
                 writes: if asynchronous { StorageWrites::Asynchronous } else { StorageWrites::Synchronous },
+                max_uncommitted_size: number("max-uncommitted-size", u64::MAX),
+                max_inflight_bytes: number("inflight-bytes", u64::MAX),
+                disable_proposal_forwarding: flag("disable-proposal-forwarding"),
                 disable_conf_change_validation: flag("disable-conf-change-validation"),
                 step_down_on_removal: flag("step-down-on-removal"),
                 ..Config::new(id)
             };
             let mut log = MemoryLog::new();
             log.apply_snapshot(state.clone()).expect("the log is empty");
+            directives::write_log(&mut log, directive);
             let history = Rc::new(RefCell::new(vec![state.clone()]));
             let disk = Disk { log, history: Rc::clone(&history) };
-            let raft = RawNode::with_logger(config, disk, Box::new(self.output.clone())).map_err(|e| e.to_string())?;
-            self.nodes.push(Node { raft, asynchronous, history, saves: VecDeque::new(), applies: VecDeque::new() });
+            let logger = Box::new(self.output.clone());
+            let raft = RawNode::with_logger(config.clone(), disk, logger).map_err(|e| e.to_string())?;
+            let (saves, applies) = (VecDeque::new(), VecDeque::new());
+            self.nodes.push(Node { config, raft, asynchronous, history, saves, applies });
         }
         Ok(())
     }

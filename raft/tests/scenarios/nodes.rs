@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ConfChange, ConfState, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message, NodeId,
-    RawNode, Ready, SaveTicket, Snapshot, SnapshotMeta, Term, VoteKind,
+    Body, ConfChange, ConfState, Config, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message,
+    NodeId, RawNode, Ready, SaveTicket, Snapshot, SnapshotMeta, Term, VoteKind,
 };
 
 use crate::describe::{self, Line};
@@ -52,6 +52,7 @@ impl LogStore for Disk {
 }
 
 pub struct Node {
+    pub config: Config,
     pub raft: RawNode<Disk>,
     pub asynchronous: bool,
     pub history: History,

@@ -5,6 +5,8 @@
 #[derive(Debug)]
 pub struct Directive {
     pub line: usize,
+    /// The file from the end of the directive before to the `----` of this one.
+    pub source: String,
     pub command: String,
     pub arguments: Vec<Argument>,
     pub input: String,
@@ -39,21 +41,27 @@ impl Directive {
 pub fn parse(text: &str) -> Vec<Directive> {
     let mut directives = Vec::new();
     let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let mut line = line.trim().to_owned();
+    let mut source = String::new();
+    while let Some((number, first)) = lines.next() {
+        source += &format!("{first}\n");
+        let mut line = first.trim().to_owned();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         while line.ends_with('\\') {
             line.pop();
             let (_, next) = lines.next().expect("a continued line");
+            source += &format!("{next}\n");
             line = format!("{} {}", line.trim_end(), next.trim());
         }
         let (command, arguments) = line.split_once(' ').unwrap_or((&line, ""));
         let input: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "----").collect();
+        source.extend(input.iter().map(|line| format!("{line}\n")));
+        source += "----\n";
         let expected = lines.by_ref().map(|(_, line)| line).take_while(|line| !line.trim().is_empty());
         directives.push(Directive {
             line: number + 1,
+            source: std::mem::take(&mut source),
             command: command.to_owned(),
             arguments: parse_arguments(arguments),
             input: input.join("\n").trim().to_owned(),
