@@ -4,7 +4,7 @@ use crate::clock::ElectionClock;
 use crate::config::{Config, ReadOnlyMode};
 use crate::log::RaftLog;
 use crate::log::store::LogStore;
-use crate::logger::BoxedLogger;
+use crate::logger::{BoxedLogger, traced};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::InflightLimits;
@@ -21,6 +21,8 @@ pub struct Core<L> {
     pub outbox: Outbox,
     pub rules: Rules,
     pub logger: BoxedLogger,
+    #[cfg(feature = "trace")]
+    pub trace: crate::trace::Trace,
 }
 
 /// What is owed and not yet taken.
@@ -82,8 +84,10 @@ impl<L: LogStore> Core<L> {
 
     pub fn send_in_term(&mut self, to: NodeId, term: Term, body: Body) {
         assert!(to != self.id, "message should not be self-addressed when sending {}", body.name());
-        let queue = if body.waits_for_save() { &mut self.outbox.after_save } else { &mut self.outbox.messages };
-        queue.push(Message { to, from: self.id, term, body });
+        let message = Message { to, from: self.id, term, body };
+        traced!(self, Send(&message));
+        let queue = if message.body.waits_for_save() { &mut self.outbox.after_save } else { &mut self.outbox.messages };
+        queue.push(message);
     }
 
     /// Enters a term, if it is another one than now, and starts counting ticks anew.
@@ -104,7 +108,9 @@ impl<L: LogStore> Core<L> {
 
     /// Counts our own log as acknowledged once it is saved.
     pub fn acknowledge_own(&mut self) {
-        self.outbox.own.appended = Some(LogPosition { term: self.term, index: self.log.last_index() });
+        let appended = LogPosition { term: self.term, index: self.log.last_index() };
+        traced!(self, Send(&self.own_append(appended)));
+        self.outbox.own.appended = Some(appended);
     }
 
     /// Whether this node may become leader.

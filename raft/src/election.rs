@@ -2,12 +2,14 @@
 
 use crate::core::Core;
 use crate::log::store::LogStore;
-use crate::logger::line;
+use crate::logger::{line, traced};
 use crate::message::{Body, Verdict, VoteKind, VoteRequest};
 use crate::mutation::{Mutation, planted};
 use crate::quorum::VoteResult;
 use crate::raft::Raft;
 use crate::ready::OwnVote;
+#[cfg(feature = "trace")]
+use crate::ready::RoleKind;
 use crate::role::Role;
 use crate::role::candidate::Candidate;
 use crate::types::{EntryKind, LogPosition, NodeId, Term};
@@ -50,6 +52,8 @@ impl<L: LogStore> Raft<L> {
             VoteKind::Pre => {
                 self.role = Role::PreCandidate(Candidate::default());
                 line!(core.logger, Info, "{:x} became pre-candidate at term {}", core.id, core.term);
+                #[cfg(feature = "trace")]
+                core.trace.enter(RoleKind::PreCandidate);
                 // It is asked for the term that would come, and nothing is changed yet.
                 Term(core.term.0 + 1)
             }
@@ -58,6 +62,9 @@ impl<L: LogStore> Raft<L> {
                 core.vote = Some(core.id);
                 self.role = Role::Candidate(Candidate::default());
                 line!(core.logger, Info, "{:x} became candidate at term {}", core.id, core.term);
+                #[cfg(feature = "trace")]
+                core.trace.enter(RoleKind::Candidate);
+                traced!(core, BecomeCandidate);
                 core.term
             }
         };
@@ -65,6 +72,7 @@ impl<L: LogStore> Raft<L> {
         for id in core.membership.voters().voters() {
             if id == core.id {
                 // Our own vote counts when it is on disk, like everybody's.
+                traced!(core, Send(&core.own_vote(kind, term)));
                 core.outbox.own.votes.push(OwnVote { kind, term });
                 continue;
             }
@@ -85,6 +93,7 @@ impl<L: LogStore> Raft<L> {
     /// Our vote for ourselves is on disk.
     pub fn own_vote_saved(&mut self, vote: OwnVote) {
         let (id, term) = (self.core.id, self.core.term);
+        traced!(self.core, Receive(&self.core.own_vote(vote.kind, vote.term)));
         // A pre-vote is for the term that would come.
         let asked_in = if vote.kind == VoteKind::Pre { Term(vote.term.0 - 1) } else { vote.term };
         if asked_in == term {

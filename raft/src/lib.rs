@@ -73,6 +73,8 @@ mod raft;
 mod rng;
 mod role;
 mod step;
+#[cfg(feature = "trace")]
+mod trace;
 
 #[cfg(test)]
 #[path = "../tests/cluster/mod.rs"]
@@ -94,4 +96,6 @@ pub use quorum::{JointQuorum, Majority, VoteResult};
 pub use raw_node::RawNode;
 pub use ready::{Advance, OwnAcks, OwnVote, PlainReady, ReadState, Ready, RoleKind, SaveTicket, SoftState};
 pub use status::Status;
+#[cfg(feature = "trace")]
+pub use trace::{BoxedTracer, Tracer};
 pub use types::{ConfState, Entry, EntryKind, HardState, Index, LogPosition, NodeId, Snapshot, SnapshotMeta, Term};

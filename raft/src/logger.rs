@@ -44,3 +44,15 @@ macro_rules! line {
     };
 }
 pub(crate) use line;
+
+/// Notes a trace event (`trace.rs`), if tracing is built in.
+macro_rules! traced {
+    ($core:expr, $($event:tt)+) => {
+        #[cfg(feature = "trace")]
+        {
+            use $crate::trace::Event;
+            $core.trace(Event::$($event)+);
+        }
+    };
+}
+pub(crate) use traced;

@@ -15,8 +15,10 @@ use crate::core::{Core, Outbox, Rules};
 use crate::error::{NewError, ProposeError};
 use crate::log::store::LogStore;
 use crate::log::{RaftLog, contract};
-use crate::logger::{BoxedLogger, line};
+use crate::logger::{BoxedLogger, line, traced};
 use crate::membership::{ChangeError, ConfChangeV2, Membership};
+#[cfg(feature = "trace")]
+use crate::ready::RoleKind;
 use crate::ready::SaveTicket;
 use crate::role::follower::Follower;
 use crate::role::leader::Leader;
@@ -28,6 +30,13 @@ pub struct Raft<L> {
     pub role: Role,
 }
 
+/// Where a node tells what it does.
+pub struct Sinks {
+    pub logger: BoxedLogger,
+    #[cfg(feature = "trace")]
+    pub tracer: Option<crate::trace::BoxedTracer>,
+}
+
 /// The term and the vote to go on with. A write that a crash tore may have left entries of a term without the term itself:
 /// the node was in it, and cannot have voted in it, for a vote leaves only when it is saved.
 fn resume_term<L: LogStore>(saved: HardState, log: &RaftLog<L>) -> (Term, Option<NodeId>) {
@@ -37,7 +46,7 @@ fn resume_term<L: LogStore>(saved: HardState, log: &RaftLog<L>) -> (Term, Option
 }
 
 impl<L: LogStore> Raft<L> {
-    pub fn new(config: &Config, store: L, logger: BoxedLogger) -> Result<Raft<L>, NewError> {
+    pub fn new(config: &Config, store: L, sinks: Sinks) -> Result<Raft<L>, NewError> {
         config.check().map_err(NewError::Config)?;
         if let Some(contract) = contract::fault(&store) {
             return Err(NewError::Store { contract });
@@ -63,8 +72,11 @@ impl<L: LogStore> Raft<L> {
             clock: ElectionClock::new(config.election_ticks, config.seed),
             outbox: Outbox::default(),
             rules: Rules::from(config),
-            logger,
+            logger: sinks.logger,
+            #[cfg(feature = "trace")]
+            trace: crate::trace::Trace::new(sinks.tracer),
         };
+        traced!(core, InitState);
         core.switch_membership(membership);
         let mut raft = Raft { core, role: Role::Follower(Follower { leader: None }) };
         raft.follow(raft.core.term, None);
@@ -94,10 +106,15 @@ impl<L: LogStore> Raft<L> {
         self.core.enter_term(term);
         self.role = Role::Follower(Follower { leader });
         line!(self.core.logger, Info, "{:x} became follower at term {term}", self.core.id);
+        #[cfg(feature = "trace")]
+        self.core.trace.enter(RoleKind::Follower);
+        traced!(self.core, BecomeFollower);
     }
 
     pub fn lead(&mut self) {
         self.core.enter_term(self.core.term);
+        #[cfg(feature = "trace")]
+        self.core.trace.enter(RoleKind::Leader);
         self.role = Role::Leader(Box::new(Leader::new(&mut self.core)));
     }
 
@@ -154,6 +171,7 @@ impl<L: LogStore> Raft<L> {
             && appended.term == self.core.term
         {
             let id = self.core.id;
+            traced!(self.core, Receive(&self.core.own_append(appended)));
             leader.append_accepted(&mut self.core, id, appended.index);
         }
         if let Some(log_end) = ticket.log_end {

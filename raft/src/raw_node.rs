@@ -8,10 +8,10 @@ use crate::bootstrap::{BootstrapError, Peer};
 use crate::config::{Config, StorageWrites};
 use crate::error::{NewError, ProposeError, StepError};
 use crate::log::store::LogStore;
-use crate::logger::{BoxedLogger, Silent};
+use crate::logger::{BoxedLogger, Silent, traced};
 use crate::membership::{ChangeError, ConfChange, ConfChangeV2};
 use crate::message::Message;
-use crate::raft::Raft;
+use crate::raft::{Raft, Sinks};
 use crate::ready::{Advance, Ready, SaveTicket, SoftState};
 use crate::role::Role;
 use crate::status::Status;
@@ -39,8 +39,28 @@ impl<L: LogStore> RawNode<L> {
 
     /// The same, with somewhere for its log lines to go.
     pub fn with_logger(config: Config, store: L, logger: BoxedLogger) -> Result<RawNode<L>, NewError> {
+        let sinks = Sinks {
+            logger,
+            #[cfg(feature = "trace")]
+            tracer: None,
+        };
+        RawNode::with_sinks(config, store, sinks)
+    }
+
+    /// The same, with somewhere for its trace events to go, too.
+    #[cfg(feature = "trace")]
+    pub fn with_tracer(
+        config: Config,
+        store: L,
+        logger: BoxedLogger,
+        tracer: crate::trace::BoxedTracer,
+    ) -> Result<RawNode<L>, NewError> {
+        RawNode::with_sinks(config, store, Sinks { logger, tracer: Some(tracer) })
+    }
+
+    fn with_sinks(config: Config, store: L, sinks: Sinks) -> Result<RawNode<L>, NewError> {
         let (saved, _) = store.initial_state();
-        let raft = Raft::new(&config, store, logger)?;
+        let raft = Raft::new(&config, store, sinks)?;
         let mut told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
         // What it goes on with and what is saved may differ: then that is owed.
         (told.hard_state.term, told.hard_state.vote) = (saved.term, saved.vote);
@@ -177,6 +197,7 @@ impl<L: LogStore> RawNode<L> {
         });
         let soft_state_changed = soft_state != self.told.soft_state;
         self.told = Told { soft_state, hard_state };
+        traced!(core, Ready);
         Some(Ready {
             soft_state: soft_state_changed.then_some(soft_state),
             messages: outbox.messages,

@@ -2,7 +2,7 @@
 
 use crate::error::StepError;
 use crate::log::store::LogStore;
-use crate::logger::line;
+use crate::logger::{line, traced};
 use crate::message::{Body, Message, Verdict, VoteKind, VoteRequest};
 use crate::raft::Raft;
 use crate::ready::ReadState;
@@ -20,6 +20,7 @@ impl<L: LogStore> Raft<L> {
         if message.body.is_answer() && !self.core.membership.contains(message.from) {
             return Err(StepError::PeerNotFound);
         }
+        traced!(self.core, Receive(&message));
         if message.term != Term(0) && !self.settle_term(&message) {
             return Ok(());
         }

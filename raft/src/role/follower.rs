@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::core::Core;
 use crate::error::ProposeError;
 use crate::log::store::LogStore;
-use crate::logger::line;
+use crate::logger::{line, traced};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::mutation::{Mutation, planted};
@@ -167,6 +167,7 @@ impl<L: LogStore> Core<L> {
     }
 
     pub fn switch_membership(&mut self, membership: Membership) {
+        traced!(self, ApplyConfChange(&membership));
         self.membership = membership;
         line!(self.logger, Info, "{:x} switched to configuration {}", self.id, self.membership);
     }

@@ -8,7 +8,7 @@ use crate::config::ReadOnlyMode;
 use crate::core::Core;
 use crate::error::ProposeError;
 use crate::log::store::LogStore;
-use crate::logger::line;
+use crate::logger::{line, traced};
 use crate::membership::{ConfChange, ConfChangeV2};
 use crate::message::Body;
 use crate::mutation::{Mutation, planted};
@@ -45,6 +45,12 @@ impl Leader {
             own.accepted(last);
             own.become_replicate();
         }
+        #[cfg(feature = "trace")]
+        {
+            core.trace.own_matched = peers.get(core.id).map(|own| own.matched());
+        }
+        traced!(core, BecomeLeader);
+        traced!(core, Replicate);
         core.append(Entry::default());
         core.acknowledge_own();
         line!(core.logger, Info, "{:x} became leader at term {}", core.id, core.term);
@@ -127,6 +133,10 @@ impl Leader {
             return Err(ProposeError::QuotaExceeded);
         }
         self.uncommitted_size += data_len;
+        #[cfg(feature = "trace")]
+        for _normal in entries.iter().filter(|entry| entry.kind == EntryKind::Normal) {
+            traced!(core, Replicate);
+        }
         for entry in entries {
             core.append(std::mem::take(entry));
         }
@@ -166,7 +176,10 @@ impl Leader {
                 );
                 *entry = Entry::default();
             }
-            _ => self.pending_conf_index = index,
+            _ => {
+                self.pending_conf_index = index;
+                traced!(core, ChangeConf(&change));
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::log::store::LogStore;
-use crate::logger::line;
+use crate::logger::{line, traced};
 use crate::message::Body;
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Progress, Shown};
@@ -19,6 +19,7 @@ impl Leader {
         if more {
             core.log.commit_to(index);
         }
+        traced!(core, Commit);
         more
     }
 
@@ -51,6 +52,10 @@ impl Leader {
         let (caught_up, behind_commit) =
             (progress.matched() == core.log.last_index(), progress.can_bump_commit(core.log.committed()));
         let own = from == core.id;
+        #[cfg(feature = "trace")]
+        if own {
+            core.trace.own_matched = Some(index.max(core.trace.own_matched.unwrap_or_default()));
+        }
         if self.commit(core) {
             self.start_waiting_reads(core);
             self.broadcast_append(core);
