@@ -7,29 +7,32 @@ use crate::types::{Index, NodeId};
 /// How a node behaves. `Config::new` has etcd's defaults; sizes count the encoded entries, and `u64::MAX` means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Who this node is: unique in the cluster, and never used again for another one.
     pub id: NodeId,
-    /// Ticks without a leader until an election. The time in use is drawn from `election_ticks..2 * election_ticks`.
+    /// Ticks without a leader until an election (thesis, 3.4); greater than `heartbeat_ticks`. The time in use is drawn from `election_ticks..2 * election_ticks`.
     pub election_ticks: u32,
-    /// Ticks between two heartbeats.
+    /// Ticks between two heartbeats; at least 1.
     pub heartbeat_ticks: u32,
     /// What the owner has already applied: it is not handed out again.
     pub applied: Index,
-    /// Entries in one `Append`; at least one entry goes even so.
+    /// Bytes of entries in one `Append`; at least one entry goes even so, and 0 means one each.
     pub max_size_per_message: u64,
-    /// Entries handed out and not yet applied. When as much is out, no more is handed out until some is applied.
+    /// Bytes of entries handed out and not yet applied; at least 1. When as much is out, no more is handed out until some is applied.
     pub max_committed_size: u64,
-    /// Data proposed and not yet applied. When full, proposals are refused.
+    /// Bytes of data proposed and not yet applied; at least 1. When full, proposals are refused.
     pub max_uncommitted_size: u64,
     /// `Append`s sent and not yet answered, for each follower. When full, only empty ones go.
     pub max_inflight_messages: usize,
-    /// Data sent and not yet acknowledged, for each follower. When full, only empty messages go.
+    /// Bytes of data sent and not yet acknowledged, for each follower; at least `max_size_per_message`. When full, only empty messages go.
     pub max_inflight_bytes: u64,
     /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
     /// ignore candidates.
     pub check_quorum: bool,
     /// Ask whether an election could be won before starting one, so that a node that was cut off disturbs nobody.
     pub pre_vote: bool,
+    /// How reads are made linearizable, if they are.
     pub read_only: ReadOnlyMode,
+    /// In which order the owner saves and applies.
     pub writes: StorageWrites,
     /// Refuse proposals on followers rather than hand them on.
     pub disable_proposal_forwarding: bool,

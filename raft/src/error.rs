@@ -19,9 +19,21 @@ pub enum NewError {
         contract: &'static str,
     },
     /// The log does not reach to what was committed: it lost its end, or the hard state is another log's.
-    CommitOutOfRange { commit: Index, first: Index, last: Index },
+    CommitOutOfRange {
+        /// What the hard state says.
+        commit: Index,
+        /// The least that it may say: what the snapshot stands for.
+        first: Index,
+        /// The end of the log.
+        last: Index,
+    },
     /// The state machine is ahead of what was committed.
-    AppliedOutOfRange { applied: Index, commit: Index },
+    AppliedOutOfRange {
+        /// What the configuration says.
+        applied: Index,
+        /// What the hard state says.
+        commit: Index,
+    },
 }
 
 impl fmt::Display for NewError {
@@ -80,6 +92,7 @@ impl std::error::Error for ProposeError {}
 pub enum StepError {
     /// An answer from a node that is no member.
     PeerNotFound,
+    /// A proposal that was handed on to this node was not taken.
     Propose(ProposeError),
     /// No node of ours would say this.
     Malformed(&'static str),

@@ -1,51 +1,5 @@
-//! Raft consensus as a pure state machine: no I/O, no clock, no thread.
-//!
-//! A [`RawNode`] is told of time ([`tick`](RawNode::tick)), messages ([`step`](RawNode::step)), proposals, finished writes
-//! ([`saved`](RawNode::saved)) and applied entries ([`applied`](RawNode::applied)). All that it owes the world comes back
-//! as data: a [`Ready`] says what to send, what to save and what to apply. It never waits for a disk.
-//!
-//! ```text
-//!   tick, step, propose ──▶ RawNode ──take_ready──▶ Ready ── messages ───────────▶ network
-//!                              ▲ ▲                    ├──── entries, hard state ─▶ disk ── messages_after_save ─▶ network
-//!                              │ └────── saved ◀──────│─────────────────────────────┘
-//!                              └──────── applied ◀────└──── committed ───────────▶ state machine
-//! ```
-//!
-//! A single voter elects itself and commits through the code that a cluster uses:
-//!
-//! ```
-//! use bytes::Bytes;
-//! use ferrite_raft::{ConfState, Config, MemoryLog, NodeId, RawNode};
-//!
-//! let mut log = MemoryLog::new();
-//! log.set_conf(ConfState { voters: vec![NodeId(1)], ..ConfState::default() });
-//! let mut node = RawNode::new(Config::new(NodeId(1)), log).expect("a valid configuration");
-//! node.campaign();
-//!
-//! let mut applied = Vec::new();
-//! let mut proposed = false;
-//! while let Some(ready) = node.take_ready() {
-//!     // 1. Send `ready.messages`: a single voter has nobody to send to.
-//!     // 2. Save, and report the save when it is durable. Here it is so at once.
-//!     if let Some(hard_state) = ready.hard_state {
-//!         node.log_mut().set_hard_state(hard_state);
-//!     }
-//!     node.log_mut().append(ready.entries);
-//!     if let Some(ticket) = ready.save {
-//!         node.saved(ticket);
-//!     }
-//!     // 3. Apply. The first entry of a term is empty.
-//!     if let Some(last) = ready.committed.last() {
-//!         node.applied(last.index);
-//!     }
-//!     applied.extend(ready.committed.into_iter().map(|entry| entry.data).filter(|data| !data.is_empty()));
-//!     if !proposed && node.soft_state().leader == Some(NodeId(1)) {
-//!         node.propose(Bytes::from_static(b"x = 1")).expect("it leads");
-//!         proposed = true;
-//!     }
-//! }
-//! assert_eq!(applied, [Bytes::from_static(b"x = 1")]);
-//! ```
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 // What everybody speaks of.
 mod message;

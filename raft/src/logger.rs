@@ -6,9 +6,13 @@ use std::fmt;
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// What is of use when looking for a fault.
     Debug,
+    /// What happens in the life of a cluster.
     Info,
+    /// What should not happen often.
     Warn,
+    /// What should not happen.
     Error,
 }
 

@@ -8,11 +8,14 @@ use crate::types::{Entry, Index, LogPosition, NodeId, Snapshot, Term};
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// Who is to receive it.
     pub to: NodeId,
+    /// Who sends it; of `TransferLeader`, who is to lead; of `ReadIndex`, who asked.
     pub from: NodeId,
     /// The sender's term; of a vote, the term it is asked or given for. 0 for `Propose` and `ReadIndex`, which a
     /// follower hands on to whoever leads.
     pub term: Term,
+    /// What it says.
     pub body: Body,
 }
 
@@ -22,29 +25,65 @@ pub enum Body {
     /// A follower hands a proposal on to the leader. The entries have no term and index yet.
     Propose(Vec<Entry>),
     /// The leader's entries behind `prev`, and how far the log is committed.
-    Append { prev: LogPosition, entries: Vec<Entry>, commit: Index },
+    Append {
+        /// What comes before the entries: the follower must hold it.
+        prev: LogPosition,
+        /// What follows; empty if only the commit index is news, or to ask.
+        entries: Vec<Entry>,
+        /// How far the leader's log is committed.
+        commit: Index,
+    },
     /// The follower holds the leader's log up to `index`.
-    AppendAccepted { index: Index },
+    AppendAccepted {
+        /// The last entry that is equal.
+        index: Index,
+    },
     /// The follower does not hold the position at `index`. The leader should try at `hint`.
-    AppendRejected { index: Index, hint: LogPosition },
+    AppendRejected {
+        /// The index of the `prev` that it does not hold.
+        index: Index,
+        /// The last position of the follower at which the logs may meet: terms that cannot match are skipped.
+        hint: LogPosition,
+    },
     /// A candidate asks for a vote.
     Vote(VoteRequest),
     /// The answer to a `Vote` of the same kind.
-    VoteAnswer { kind: VoteKind, verdict: Verdict },
+    VoteAnswer {
+        /// Which of the two was asked.
+        kind: VoteKind,
+        /// What the voter says.
+        verdict: Verdict,
+    },
     /// The log up to the snapshot's index, for a follower that is too far behind for entries.
     Snapshot(Snapshot),
     /// The leader is alive. `context` numbers the read that this round may confirm; it is empty if none waits.
-    Heartbeat { commit: Index, context: Bytes },
+    Heartbeat {
+        /// How far the log is committed, as far as the follower is known to hold it.
+        commit: Index,
+        /// Eight bytes, or none; to be sent back as they are.
+        context: Bytes,
+    },
     /// The answer to a heartbeat: its context, unchanged.
-    HeartbeatAnswer { context: Bytes },
+    HeartbeatAnswer {
+        /// What the heartbeat carried.
+        context: Bytes,
+    },
     /// Make the sender the leader.
     TransferLeader,
     /// Start an election at once: the leader gives up its place.
     TimeoutNow,
     /// A follower asks for an index to read at.
-    ReadIndex { context: Bytes },
+    ReadIndex {
+        /// What the answer is to carry.
+        context: Bytes,
+    },
     /// The log at `index` holds all that was committed when the reader asked.
-    ReadIndexAnswer { index: Index, context: Bytes },
+    ReadIndexAnswer {
+        /// The index to read at.
+        index: Index,
+        /// What the read was asked with.
+        context: Bytes,
+    },
     /// Stop following the leader until it is heard again.
     ForgetLeader,
 }
@@ -52,6 +91,7 @@ pub enum Body {
 /// A candidate's question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteRequest {
+    /// Whether a vote is asked for, or only whether it would be given.
     pub kind: VoteKind,
     /// The candidate's last entry.
     pub last: LogPosition,
@@ -62,7 +102,9 @@ pub struct VoteRequest {
 /// What a voter says to a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// The candidate has the vote.
     Granted,
+    /// The candidate has it not: its log is behind, or another one has it, or a leader is heard.
     Rejected {
         /// The last position that the voter knows to be committed. A candidate that holds it may learn of a change of members
         /// that is committed without its knowledge: the only ones who knew may be those whom it made no voters, and they

@@ -32,7 +32,10 @@ struct Told {
 }
 
 impl<L: LogStore> RawNode<L> {
-    /// A node that goes on from what its log store has saved.
+    /// A node that goes on from what its log store has saved (thesis, 3.8).
+    ///
+    /// # Errors
+    /// If the configuration makes no sense, or what was saved cannot be gone on from.
     pub fn new(config: Config, store: L) -> Result<RawNode<L>, NewError> {
         RawNode::with_logger(config, store, Box::new(Silent))
     }
@@ -72,6 +75,9 @@ impl<L: LogStore> RawNode<L> {
     /// once, so that the node can stand for election before that.
     ///
     /// A log store whose `initial_state` names the members needs none of this.
+    ///
+    /// # Errors
+    /// If nobody is named, somebody is named twice, or the node has run before. Nothing is changed then.
     pub fn bootstrap(&mut self, peers: &[Peer]) -> Result<(), BootstrapError> {
         self.raft.bootstrap(peers)?;
         // Whatever was told before is not saved.
@@ -91,23 +97,40 @@ impl<L: LogStore> RawNode<L> {
         self.raft.core.clock.tick();
     }
 
-    /// Takes a message from another node.
+    /// Takes a message from another node. Late, doubled and reordered ones are no error.
+    ///
+    /// # Errors
+    /// If no node would say this, or if a proposal that was handed on to this node is not taken. Nothing is changed then.
+    ///
+    /// # Panics
+    /// If a leader contradicts what this node knows to be committed: one of them lost what it had acknowledged.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         self.raft.step(message)
     }
 
-    /// Proposes one entry. A follower hands it on to its leader.
+    /// Proposes one entry (thesis, 3.5). A follower hands it on to its leader. It may be lost with its leader: only when the
+    /// entry is handed out as committed is it decided.
+    ///
+    /// # Errors
+    /// If nobody leads, or the leader takes nothing now: try again later.
     pub fn propose(&mut self, data: Bytes) -> Result<(), ProposeError> {
         self.raft.propose(&mut [Entry { data, ..Entry::default() }])
     }
 
     /// Proposes several entries as one: all are taken or none, and followers get them in one message.
+    ///
+    /// # Errors
+    /// As `propose`; also if there is none.
     pub fn propose_batch(&mut self, data: impl IntoIterator<Item = Bytes>) -> Result<(), ProposeError> {
         let mut entries: Vec<Entry> = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
         self.raft.propose(&mut entries)
     }
 
-    /// Proposes a change of members. If another one is under way or it does not fit, an empty entry is appended instead.
+    /// Proposes a change of members (thesis, chapter 4). If another one is under way or it does not fit, an empty entry is
+    /// appended instead.
+    ///
+    /// # Errors
+    /// As `propose`.
     pub fn propose_conf_change(&mut self, change: impl Into<ConfChange>) -> Result<(), ProposeError> {
         let (kind, data) = change.into().to_entry_parts();
         self.raft.propose(&mut [Entry { kind, data, ..Entry::default() }])
@@ -116,17 +139,20 @@ impl<L: LogStore> RawNode<L> {
     /// Puts a committed change of members into force. The owner calls this for each one that it applies, unless it refuses
     /// it, and reports it as applied afterwards. `Superseded` means that a received snapshot has it already: there is
     /// nothing to do, but until that snapshot is installed the owner does not know the members at what it has applied, and
-    /// makes no snapshot of its own. Any other error means that no leader can have let this change pass.
+    /// makes no snapshot of its own.
+    ///
+    /// # Errors
+    /// `Superseded`, see above. Any other one means that no leader can have let this change pass.
     pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ChangeError> {
         self.raft.apply_conf_change(change)
     }
 
-    /// Starts an election now.
+    /// Starts an election now (thesis, 3.4), with a pre-vote first if that is configured (9.6).
     pub fn campaign(&mut self) {
         self.raft.start_election();
     }
 
-    /// Asks for an index to read at. The answer comes in `Ready::read_states` with the same context, or not at all if the
+    /// Asks for an index to read at (thesis, 6.4). The answer comes in `Ready::read_states` with the same context, or not at all if the
     /// leader is unknown, changes, or the network loses something: then ask again.
     pub fn read_index(&mut self, context: Bytes) {
         let Raft { core, role } = &mut self.raft;
@@ -137,7 +163,8 @@ impl<L: LogStore> RawNode<L> {
         }
     }
 
-    /// Hands leadership over to a voter, or asks the leader to.
+    /// Hands leadership over to a voter, or asks the leader to (thesis, 3.10). It takes no proposals meanwhile, and leads on if
+    /// that has not worked after an election timeout.
     pub fn transfer_leader(&mut self, to: NodeId) {
         self.raft.transfer_leader(to);
     }
@@ -232,18 +259,22 @@ impl<L: LogStore> RawNode<L> {
         self.raft.applied(last);
     }
 
+    /// Who this node is.
     pub fn id(&self) -> NodeId {
         self.raft.core.id
     }
 
+    /// Who leads and what this node is, as of now.
     pub fn soft_state(&self) -> SoftState {
         self.raft.role.soft_state(self.id())
     }
 
+    /// The term, the vote and how far the log is committed, as of now: they may not be saved yet.
     pub fn hard_state(&self) -> HardState {
         self.raft.core.hard_state()
     }
 
+    /// What the node knows, for operators and tests. It copies: not for every tick.
     pub fn status(&self) -> Status {
         Status::of(&self.raft)
     }

@@ -20,17 +20,23 @@ use bytes::Bytes;
 pub struct Ready {
     /// Who leads and what this node is, if either changed.
     pub soft_state: Option<SoftState>,
+    /// What to send, without waiting for any save.
     pub messages: Vec<Message>,
     /// Only if it changed.
     pub hard_state: Option<HardState>,
+    /// What to append to the saved log; what they overlap is replaced.
     pub entries: Vec<Entry>,
+    /// What to replace the saved log by. It comes without entries.
     pub snapshot: Option<Snapshot>,
+    /// What to send once all of this and all before it is durable.
     pub messages_after_save: Vec<Message>,
     /// Present if there is anything to save or any message that waits for earlier saves.
     pub save: Option<SaveTicket>,
     /// Whether the save must be synced to the disk before it is reported. If not, it is enough that all before it are.
     pub must_sync: bool,
+    /// What to apply, in this order.
     pub committed: Vec<Entry>,
+    /// Reads that may be answered once their index is applied.
     pub read_states: Vec<ReadState>,
 }
 
@@ -93,16 +99,22 @@ pub struct Advance {
 /// What need not be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftState {
+    /// Who leads, if that is known.
     pub leader: Option<NodeId>,
+    /// What this node is.
     pub role: RoleKind,
 }
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
+    /// It follows a leader, or waits for one.
     Follower,
+    /// It asks whether it could win an election (Raft thesis, 9.6).
     PreCandidate,
+    /// It stands for election.
     Candidate,
+    /// It leads.
     Leader,
 }
 
@@ -121,7 +133,9 @@ impl RoleKind {
 /// An answer to `RawNode::read_index`: once `index` is applied, the read sees all that was committed when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadState {
+    /// The index to be applied first.
     pub index: Index,
+    /// What the read was asked with.
     pub context: Bytes,
 }
 
@@ -162,12 +176,14 @@ impl SaveTicket {
 /// A node's votes for itself and its acknowledgement of its own entries, which count only when they are on disk.
 #[derive(Debug, Default)]
 pub struct OwnAcks {
+    /// Its votes for itself.
     pub votes: Vec<OwnVote>,
     /// The term and the last of the entries appended as leader.
     pub appended: Option<LogPosition>,
 }
 
 impl OwnAcks {
+    /// Whether nothing waits for the save.
     pub fn is_empty(&self) -> bool {
         self.votes.is_empty() && self.appended.is_none()
     }
@@ -176,6 +192,8 @@ impl OwnAcks {
 /// A candidate's vote for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnVote {
+    /// Whether it counts, or is a question only.
     pub kind: VoteKind,
+    /// The term it is for.
     pub term: Term,
 }

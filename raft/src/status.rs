@@ -11,12 +11,17 @@ use crate::types::{HardState, Index, NodeId};
 /// What a node knows now.
 #[derive(Debug)]
 pub struct Status {
+    /// Who it is.
     pub id: NodeId,
+    /// Its term, its vote, and how far the log is committed.
     pub hard_state: HardState,
+    /// Who leads, and what it is.
     pub soft_state: SoftState,
+    /// The last entry that its owner has reported as applied.
     pub applied: Index,
     /// To whom this leader hands over.
     pub transferee: Option<NodeId>,
+    /// The members in force.
     pub membership: Membership,
     /// What a leader knows of each member, itself among them; empty for any other role.
     pub progress: Vec<(NodeId, Progress)>,

@@ -52,7 +52,9 @@ impl fmt::LowerHex for NodeId {
 /// An entry's place together with its term. Two logs that hold the same position are equal up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogPosition {
+    /// The term of the entry.
     pub term: Term,
+    /// Its index.
     pub index: Index,
 }
 
@@ -71,9 +73,13 @@ pub enum EntryKind {
 /// One entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
+    /// The term of the leader that appended it.
     pub term: Term,
+    /// Its place in the log.
     pub index: Index,
+    /// What `data` is.
     pub kind: EntryKind,
+    /// What the owner proposed, or a change of members.
     pub data: Bytes,
 }
 
@@ -98,6 +104,7 @@ impl Entry {
 /// What a node must not forget over a restart, beside its log (Raft thesis, figure 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
+    /// The newest term it has been in.
     pub term: Term,
     /// Whom this node voted for in `term`.
     pub vote: Option<NodeId>,
@@ -108,7 +115,9 @@ pub struct HardState {
 /// Who votes and who learns. All lists are sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfState {
+    /// Who votes.
     pub voters: Vec<NodeId>,
+    /// Who receives the log and does not vote.
     pub learners: Vec<NodeId>,
     /// The voters of the configuration that is being left, while two are in force.
     pub voters_outgoing: Vec<NodeId>,
@@ -121,14 +130,19 @@ pub struct ConfState {
 /// What a snapshot stands for: the log up to `index`, and the members at that point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {
+    /// The last entry that the snapshot stands for.
     pub index: Index,
+    /// The term of that entry.
     pub term: Term,
+    /// The members there.
     pub conf: ConfState,
 }
 
 /// A snapshot: the state machine's data is opaque to Raft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// What it stands for.
     pub meta: SnapshotMeta,
+    /// The state there, in the form that the owner chose.
     pub data: Bytes,
 }

@@ -129,6 +129,7 @@ impl MemoryLog {
         self.entries.is_empty()
     }
 
+    /// What was last set.
     pub fn hard_state(&self) -> HardState {
         self.hard_state
     }

@@ -10,11 +10,17 @@ use crate::types::NodeId;
 /// Why a change cannot be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeError {
+    /// Two configurations are in force, and a third cannot be.
     AlreadyJoint,
+    /// There is no joint configuration to be left.
     NotJoint,
+    /// Two configurations are in force: only leaving that is possible.
     SimpleInJoint,
+    /// A cluster without voters cannot agree on anything.
     NoVoters,
+    /// Nobody would be left to vote.
     RemovedAllVoters,
+    /// Old and new majorities might not meet (Raft thesis, 4.1).
     TooManyVotersChanged,
     /// No fault of the change: a snapshot that was taken in since it was handed out has it already, and is in force.
     Superseded,

@@ -10,7 +10,9 @@ use crate::types::{Entry, EntryKind, NodeId};
 /// A change of members, in one of the two forms that the log knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfChange {
+    /// Of one member.
     V1(ConfChangeV1),
+    /// Of any number.
     V2(ConfChangeV2),
 }
 
@@ -19,31 +21,39 @@ pub enum ConfChange {
 pub struct ConfChangeV1 {
     /// Chosen by the owner to find its request again; Raft does not look at it.
     pub id: u64,
+    /// What becomes of which node.
     pub change: MemberChange,
+    /// What the state machine is told; Raft does not look at it.
     pub context: Bytes,
 }
 
 /// Any number of changes that come into force together. None at all: leave the joint configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfChangeV2 {
+    /// How it comes into force.
     pub transition: Transition,
+    /// What becomes of which nodes, in this order.
     pub changes: Vec<MemberChange>,
+    /// What the state machine is told; Raft does not look at it.
     pub context: Bytes,
 }
 
 /// What becomes of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberChange {
+    /// What becomes of the node.
     pub kind: ChangeKind,
     /// Node 0: a change that the state machine refused. It has no effect.
     pub node: NodeId,
 }
 
+/// What can become of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChangeKind {
     /// It becomes a voter.
     #[default]
     AddNode,
+    /// It is no member any more.
     RemoveNode,
     /// Nothing changes for Raft; the context tells the state machine what does.
     UpdateNode,
@@ -124,6 +134,7 @@ impl ConfChangeV2 {
 }
 
 impl ChangeKind {
+    /// The name that raftpb has for it.
     pub fn name(self) -> &'static str {
         match self {
             ChangeKind::AddNode => "ConfChangeAddNode",
@@ -135,6 +146,7 @@ impl ChangeKind {
 }
 
 impl Transition {
+    /// The name that raftpb has for it.
     pub fn name(self) -> &'static str {
         match self {
             Transition::Auto => "ConfChangeTransitionAuto",

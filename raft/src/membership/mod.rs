@@ -36,18 +36,22 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Who votes, in one configuration or in two.
     pub fn voters(&self) -> &JointQuorum {
         &self.voters
     }
 
+    /// Whether it votes, in either configuration.
     pub fn is_voter(&self, id: NodeId) -> bool {
         self.voters.contains(id)
     }
 
+    /// Whether it receives the log and does not vote.
     pub fn is_learner(&self, id: NodeId) -> bool {
         self.learners.binary_search(&id).is_ok()
     }
 
+    /// Whether it is a member at all.
     pub fn contains(&self, id: NodeId) -> bool {
         self.is_voter(id) || self.is_learner(id)
     }
@@ -65,6 +69,7 @@ impl Membership {
         ids
     }
 
+    /// The same in the form that snapshots carry.
     pub fn conf_state(&self) -> ConfState {
         ConfState {
             voters: self.voters.incoming.voters().to_vec(),

@@ -15,7 +15,9 @@ pub struct Inflights {
 /// How much may be under way. The bytes may be passed by one message.
 #[derive(Clone, Copy, Debug)]
 pub struct InflightLimits {
+    /// How many messages; at least 1.
     pub messages: usize,
+    /// How many bytes of data.
     pub bytes: u64,
 }
 
@@ -26,14 +28,17 @@ struct Sent {
 }
 
 impl Inflights {
+    /// An empty window.
     pub fn new(limits: InflightLimits) -> Inflights {
         Inflights { sent: VecDeque::new(), bytes: 0, limits }
     }
 
+    /// Whether no message with entries may be added.
     pub fn is_full(&self) -> bool {
         self.sent.len() >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
+    /// How many messages are under way.
     pub fn count(&self) -> usize {
         self.sent.len()
     }

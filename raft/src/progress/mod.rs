@@ -31,14 +31,30 @@ pub struct Progress {
     limits: InflightLimits,
 }
 
+/// In which phase replication to a follower is.
 #[derive(Clone, Debug)]
 pub enum Phase {
     /// Looking for where the logs meet, one message at a time; paused while it is under way.
-    Probe { next: Index, paused: bool },
+    Probe {
+        /// The first entry to send next.
+        next: Index,
+        /// A message is under way.
+        paused: bool,
+    },
     /// Streaming; paused while the window is full.
-    Replicate { next: Index, inflight: Inflights, paused: bool },
+    Replicate {
+        /// The first entry to send next.
+        next: Index,
+        /// What was sent and not acknowledged.
+        inflight: Inflights,
+        /// The window was full when something was last sent.
+        paused: bool,
+    },
     /// It needs what the log no longer has: a snapshot at `at` is under way.
-    Snapshot { at: Index },
+    Snapshot {
+        /// What the snapshot stands for.
+        at: Index,
+    },
 }
 
 impl Phase {
@@ -53,15 +69,18 @@ impl Phase {
 }
 
 impl Progress {
+    /// A follower of which nothing is known yet: it is probed at `next`.
     pub fn new(next: Index, limits: InflightLimits) -> Progress {
         let phase = Phase::Probe { next, paused: false };
         Progress { matched: Index(0), sent_commit: Index(0), phase, active: false, limits }
     }
 
+    /// Up to where it is known to hold the leader's log.
     pub fn matched(&self) -> Index {
         self.matched
     }
 
+    /// In which phase it is.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -82,14 +101,17 @@ impl Progress {
         }
     }
 
+    /// Whether the logs' meeting place is looked for.
     pub fn is_probing(&self) -> bool {
         matches!(self.phase, Phase::Probe { .. })
     }
 
+    /// Whether entries are streamed.
     pub fn is_replicating(&self) -> bool {
         matches!(self.phase, Phase::Replicate { .. })
     }
 
+    /// Whether a snapshot is under way.
     pub fn is_in_snapshot(&self) -> bool {
         matches!(self.phase, Phase::Snapshot { .. })
     }
@@ -118,11 +140,13 @@ impl Progress {
         self.clamp_sent_commit();
     }
 
+    /// Streams from behind what is matched.
     pub fn become_replicate(&mut self) {
         let inflight = Inflights::new(self.limits);
         self.phase = Phase::Replicate { next: self.matched.next(), inflight, paused: false };
     }
 
+    /// Sends nothing more until a snapshot at `at` has arrived, or has not.
     pub fn become_snapshot(&mut self, at: Index) {
         self.phase = Phase::Snapshot { at };
         self.sent_commit = at;
@@ -160,6 +184,7 @@ impl Progress {
         }
     }
 
+    /// Notes which commit index it was told.
     pub fn sent_commit(&mut self, commit: Index) {
         self.sent_commit = commit;
     }

@@ -34,18 +34,22 @@ impl Peers {
         self.known.binary_search_by_key(&id, |(known, _)| *known)
     }
 
+    /// What is known of a member.
     pub fn get(&self, id: NodeId) -> Option<&Progress> {
         self.place(id).ok().map(|place| &self.known[place].1)
     }
 
+    /// The same, to be changed.
     pub fn get_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
         self.place(id).ok().map(|place| &mut self.known[place].1)
     }
 
+    /// All members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
         self.known.iter().map(|(id, progress)| (*id, progress))
     }
 
+    /// The same, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Progress)> {
         self.known.iter_mut().map(|(id, progress)| (*id, progress))
     }

@@ -4,17 +4,22 @@ use crate::mutation::{Mutation, planted};
 use crate::quorum::{Majority, VoteResult};
 use crate::types::NodeId;
 
+/// One set of voters, or two that must both agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JointQuorum {
+    /// The voters of the new configuration, or of the only one.
     pub incoming: Majority,
+    /// The voters of the configuration that is being left; empty if there is none.
     pub outgoing: Majority,
 }
 
 impl JointQuorum {
+    /// Whether two configurations are in force.
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
+    /// Whether it votes in either.
     pub fn contains(&self, id: NodeId) -> bool {
         self.incoming.contains(id) || self.outgoing.contains(id)
     }
@@ -38,6 +43,7 @@ impl JointQuorum {
         self.incoming.acknowledged(&by).min(self.outgoing.acknowledged(&by))
     }
 
+    /// How an election stands. Either set can lose it.
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         if planted(Mutation::JointQuorumOfOneHalf) {
             return self.incoming.vote(&by);

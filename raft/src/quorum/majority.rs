@@ -12,30 +12,36 @@ pub struct Majority(Vec<NodeId>);
 const COMMON_VOTERS: usize = 7;
 
 impl Majority {
+    /// These voters, in any order.
     pub fn new(mut voters: Vec<NodeId>) -> Majority {
         voters.sort_unstable();
         voters.dedup();
         Majority(voters)
     }
 
+    /// The voters, ascending.
     pub fn voters(&self) -> &[NodeId] {
         &self.0
     }
 
+    /// Whether nobody votes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Whether it votes.
     pub fn contains(&self, id: NodeId) -> bool {
         self.0.binary_search(&id).is_ok()
     }
 
+    /// Adds a voter.
     pub fn insert(&mut self, id: NodeId) {
         if let Err(place) = self.0.binary_search(&id) {
             self.0.insert(place, id);
         }
     }
 
+    /// Removes a voter.
     pub fn remove(&mut self, id: NodeId) {
         if let Ok(place) = self.0.binary_search(&id) {
             self.0.remove(place);
@@ -66,6 +72,7 @@ impl Majority {
         if planted(Mutation::QuorumOffByOne) { half.max(1) } else { half + 1 }
     }
 
+    /// How an election stands after these votes.
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         if self.0.is_empty() {
             return VoteResult::Won;

@@ -13,5 +13,6 @@ pub enum VoteResult {
     Pending,
     /// A quorum can no longer be reached.
     Lost,
+    /// A quorum has voted for the candidate.
     Won,
 }
