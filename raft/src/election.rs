@@ -197,22 +197,7 @@ impl<L: LogStore> Core<L> {
 
     /// A node that has not applied a committed change may not know who its voters are.
     fn has_unapplied_conf_change(&self) -> bool {
-        const PAGE_SIZE: u64 = 1 << 20;
-        let end = self.log.committed().next();
-        let mut from = self.log.applied().next();
-        while from < end {
-            let page = match self.log.slice(from, end, PAGE_SIZE) {
-                Ok(page) => page,
-                Err(error) => panic!("error scanning unapplied entries [{from}, {end}): {error}"),
-            };
-            if page.iter().any(|entry| entry.kind != EntryKind::Normal) {
-                return true;
-            }
-            match page.last() {
-                Some(last) => from = last.index.next(),
-                None => panic!("the log store has no entry {from}, which is committed"),
-            }
-        }
-        false
+        let (applied, committed) = (self.log.applied(), self.log.committed());
+        self.log.pages(applied.next(), committed).any(|page| page.iter().any(|entry| entry.kind != EntryKind::Normal))
     }
 }

@@ -30,6 +30,17 @@ pub struct Raft<L> {
     pub role: Role,
 }
 
+/// How far the log proves itself to be committed: no leader takes a change of members before it has applied the one before.
+/// A crash may have taken the commit index and left the entries; a node that then stood for election with members of two
+/// changes ago would need no vote of those who decide now.
+fn proven_committed<L: LogStore>(log: &RaftLog<L>) -> Index {
+    let mut changes = log.indices_of_changes(log.applied().next());
+    match changes.pop() {
+        Some(_) => changes.pop().unwrap_or_default(),
+        None => Index(0),
+    }
+}
+
 /// Where a node tells what it does.
 pub struct Sinks {
     pub logger: BoxedLogger,
@@ -62,6 +73,9 @@ impl<L: LogStore> Raft<L> {
             return Err(NewError::AppliedOutOfRange { applied: config.applied, commit: log.committed() });
         }
         log.applied_to(config.applied);
+        if !config.disable_conf_change_validation {
+            log.commit_to(proven_committed(&log));
+        }
         let (term, vote) = resume_term(hard_state, &log);
         let mut core = Core {
             id: config.id,

@@ -20,7 +20,7 @@ use crate::log::store::{LogError, LogStore};
 use crate::log::unsaved::Unsaved;
 use crate::logger::{BoxedLogger, line};
 use crate::mutation::{Mutation, planted};
-use crate::types::{Entry, HardState, Index, LogPosition, Snapshot, Term};
+use crate::types::{Entry, EntryKind, HardState, Index, LogPosition, Snapshot, Term};
 
 #[derive(Debug)]
 pub struct RaftLog<L> {
@@ -296,6 +296,31 @@ impl<L: LogStore> RaftLog<L> {
         }
         entries.extend(rest);
         Ok(entries)
+    }
+
+    /// Entries of `from..=last`, a page at a time: the whole of a long log must not be in memory at once.
+    ///
+    /// # Panics
+    /// If one of them was compacted.
+    pub fn pages(&self, from: Index, last: Index) -> impl Iterator<Item = Vec<Entry>> {
+        const PAGE_SIZE: u64 = 1 << 20;
+        let end = last.next();
+        let mut from = from;
+        std::iter::from_fn(move || {
+            if from >= end {
+                return None;
+            }
+            let page = self.slice(from, end, PAGE_SIZE);
+            let page = page.unwrap_or_else(|error| panic!("error scanning unapplied entries [{from}, {end}): {error}"));
+            from = page.last().map_or(end, |last| last.index.next());
+            Some(page)
+        })
+    }
+
+    /// Where the changes of members are from an index on.
+    pub fn indices_of_changes(&self, from: Index) -> Vec<Index> {
+        let entries = self.pages(from, self.last_index()).flatten();
+        entries.filter(|entry| entry.kind != EntryKind::Normal).map(|entry| entry.index).collect()
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, LogError> {
