@@ -20,7 +20,8 @@ impl ElectionClock {
     }
 
     pub fn tick(&mut self) {
-        self.elapsed_ticks += 1;
+        // A learner, or a group that sleeps, may count for years.
+        self.elapsed_ticks = self.elapsed_ticks.saturating_add(1);
     }
 
     /// Starts counting again, with the same timeout.
