@@ -134,6 +134,11 @@ impl<P: Waiter> Applier<P> {
         self.window.has_room()
     }
 
+    /// Whether a compaction has not been trimmed to its end, or somebody waits to be told that it has.
+    pub fn has_to_trim(&self) -> bool {
+        self.state.next_trim().is_some() || !self.pending.physical.is_empty()
+    }
+
     /// How long to rest between two steps of trimming.
     pub fn trim_pause(&self) -> Duration {
         self.pace.pause

@@ -115,11 +115,12 @@ impl<T> Inbox<T> {
         self.take_now(taken)
     }
 
-    /// Waits until something has arrived or `deadline` is reached.
+    /// Waits until something has arrived, a stand-in wants the owner, or `deadline` is reached.
     pub fn wait(&self, deadline: Option<Instant>) {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        while queue.items.is_empty() && !queue.closed {
-            queue.asleep = true;
+        queue.asleep = queue.items.is_empty() && !queue.closed;
+        // A stand-in may have taken what came, and want the owner all the same: then it is awake.
+        while queue.asleep && queue.items.is_empty() && !queue.closed {
             match deadline {
                 None => queue = self.shared.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -232,6 +233,33 @@ mod tests {
             }
             is_easy
         }
+    }
+
+    /// Takes what arrives, and wants the owner to do the rest.
+    #[derive(Debug)]
+    struct Half(Inbox<u64>);
+
+    impl StandIn for Half {
+        fn stand_in(&self) -> bool {
+            self.0.take_now(&mut Vec::new());
+            false
+        }
+    }
+
+    #[test]
+    fn an_owner_is_woken_even_if_nothing_is_left_for_it_to_take() {
+        let (outlet, inbox) = inbox();
+        let owner = Arc::new(Half(inbox));
+        let weak: Weak<Half> = Arc::downgrade(&owner);
+        owner.0.let_stand_in(weak);
+        let sleeping = owner.clone();
+        let thread = std::thread::spawn(move || sleeping.0.wait(None));
+        // Until it sleeps, what is pushed stays.
+        while !thread.is_finished() {
+            outlet.push(1).unwrap();
+            std::thread::yield_now();
+        }
+        thread.join().unwrap();
     }
 
     #[test]

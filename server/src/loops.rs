@@ -310,7 +310,8 @@ impl StandIn for ApplySeat {
         if let Err(error) = owner.step(&self.inbox, false) {
             (self.fatal)(error);
         }
-        self.inbox.look(<[_]>::is_empty)
+        // Trimming is the thread's, and it may be the entry just applied that calls for it.
+        !owner.applier.has_to_trim() && self.inbox.look(<[_]>::is_empty)
     }
 }
 
