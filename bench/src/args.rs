@@ -138,6 +138,7 @@ pub fn parse(words: &[String], commands: &'static [Command]) -> Result<(&'static
     for flag in command.flags.iter().chain(GLOBAL) {
         values.entry(flag.name).or_insert_with(|| match flag.kind {
             Kind::List if flag.default.is_empty() => Vec::new(),
+            Kind::List => flag.default.split(',').map(str::to_owned).collect(),
             _ => vec![flag.default.to_owned()],
         });
     }
@@ -277,7 +278,11 @@ mod tests {
             name: "put",
             arguments: "",
             about: "",
-            flags: &[flag("total", Kind::Uint, "10000", ""), flag("quiet", Kind::Bool, "false", "")],
+            flags: &[
+                flag("total", Kind::Uint, "10000", ""),
+                flag("quiet", Kind::Bool, "false", ""),
+                flag("what", Kind::List, "this,that", ""),
+            ],
         },
         Command { name: "range", arguments: "", about: "", flags: &[flag("limit", Kind::Int, "0", "")] },
     ];
@@ -293,6 +298,7 @@ mod tests {
         assert_eq!((name, args.uint("conns"), args.uint("total"), args.on("quiet")), ("put", 7, 5, true));
         assert_eq!(args.words, ["a", "b", "--total"]);
         assert_eq!(args.list("endpoints"), ["127.0.0.1:2379"]);
+        assert_eq!(args.list("what"), ["this", "that"]);
         assert_eq!(read("put --endpoints a,b --endpoints c").unwrap().1.list("endpoints"), ["a", "b", "c"]);
     }
 

@@ -156,9 +156,12 @@ async fn put(services: &Services, request: pb::PutRequest, caller: &Caller) -> R
 async fn delete_range(services: &Services, request: pb::DeleteRangeRequest, caller: &Caller) -> Result<Body, Status> {
     services.admit(caller)?;
     check::delete_range(&request)?;
+    let share = services.room_for_answer(previous_values(&request).into_iter().collect()).await?;
     let request = pb::InternalRaftRequest { delete_range: Some(request), ..Default::default() };
     match services.handle.propose(&Proposer::default(), request).await? {
-        Response::DeleteRange(applied) => Ok(answer::delete_range(&applied, &services.handle.header(applied.revision))),
+        Response::DeleteRange(applied) => {
+            Ok(answer::delete_range(&applied, &services.handle.header(applied.revision)).held_by(share))
+        }
         other => Err(unexpected(DELETE_RANGE, &other)),
     }
 }
@@ -188,12 +191,31 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         handle.metrics().read_txn(caller.arrived, answer.is_ok());
         return answer;
     }
+    let share = services.room_for_answer(long_ranges(&txn)).await?;
     drop(txn);
     match handle.propose_txn(&Proposer::default(), &request).await? {
-        Response::Txn(applied) => Ok(answer::txn(&applied, &handle.header(applied.revision))),
+        Response::Txn(applied) => Ok(answer::txn(&applied, &handle.header(applied.revision)).held_by(share)),
         Response::TooLarge { .. } => Ok(Body::too_long(0)),
         other => Err(unexpected(TXN, &other)),
     }
+}
+
+/// What a transaction may list.
+fn long_ranges(txn: &Txn) -> Vec<pb::RangeRequest> {
+    let ops = txn.levels().iter().flat_map(|level| level.success.iter().chain(&level.failure));
+    let listed = |op: &Op| match op {
+        Op::Range(range) => (!range.range_end.is_empty() && !range.count_only).then(|| range.clone()),
+        Op::DeleteRange(delete) => previous_values(delete),
+        Op::Put(_) | Op::Txn(_) | Op::Unset => None,
+    };
+    ops.filter_map(listed).collect()
+}
+
+/// What a deletion lists, if it does.
+fn previous_values(delete: &pb::DeleteRangeRequest) -> Option<pb::RangeRequest> {
+    let range =
+        || pb::RangeRequest { key: delete.key.clone(), range_end: delete.range_end.clone(), ..Default::default() };
+    (delete.prev_kv && !delete.range_end.is_empty()).then(range)
 }
 
 /// Whether everything it looks at is short.

@@ -2,7 +2,10 @@
 //!
 //!   read, taking room as it finds ──▶ answer
 //!     └─no room─▶ what was read is dropped ──its turn, with as much as it will need──▶ read again
+//!
+//! What writes and lists besides is read in the same way before it is proposed, for its size.
 
+use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::{ReadError, Shared};
 
 use super::Services;
@@ -44,6 +47,27 @@ impl Services {
         }
     }
 
+    /// Room for what a request that writes will list. It is read here first, for its size alone: where it is applied nobody
+    /// can wait until there is room.
+    pub(super) async fn room_for_answer(&self, ranges: Vec<pb::RangeRequest>) -> Result<Share, Status> {
+        let share = self.budget.share();
+        if ranges.is_empty() {
+            return Ok(share);
+        }
+        let measure = move |state: &Shared, share: &mut Share| {
+            for range in &ranges {
+                match state.keyspace.range_within(range, share) {
+                    // What cannot be read is for the state machine to refuse.
+                    Ok(_) | Err(ReadError::Compacted { .. } | ReadError::Future { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        let ((), share) = self.read_sharing(share, measure).await?;
+        Ok(share)
+    }
+
     /// Waits for a larger share than one that was too small, if there is one.
     async fn more_room(&self, used: Share, bytes: u64) -> Result<Share, Status> {
         if used.is_whole() {
@@ -66,7 +90,6 @@ mod tests {
     use bytes::Bytes;
     use ferrite_member::bootstrap::Ids;
     use ferrite_member::{Progress, RequestIds, inbox};
-    use ferrite_proto::etcdserverpb as pb;
     use ferrite_raft::{Index, NodeId, Term};
     use ferrite_state::answer::Room;
     use ferrite_state::{Command, State, Want};
@@ -201,6 +224,20 @@ mod tests {
             assert!(held.take(3 * MIB));
             let refused = list(services, false).await.unwrap_err();
             assert_eq!(refused.message, "etcdserver: too many requests");
+        });
+    }
+
+    #[test]
+    fn what_writes_holds_room_for_what_it_will_list() {
+        run(Budget::new(4 << 20, 1 << 20), PATIENT, async |services| {
+            let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
+            let future = pb::RangeRequest { revision: 1000, ..all.clone() };
+            let share = services.room_for_answer(vec![future, all]).await.unwrap();
+            assert!(share.granted() >= 2 * MIB);
+            assert!(!services.budget.share().take(3 * MIB));
+            drop(share);
+            assert_eq!(services.room_for_answer(Vec::new()).await.unwrap().granted(), 0);
+            assert!(services.budget.share().take(4 * MIB));
         });
     }
 
