@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::time::Duration;
 
-use ferrite_raft::Message;
+use ferrite_raft::{Body, Message};
 use ferrite_storage::vfs::lying::Dice;
 
 /// A message in flight. The number keeps those that arrive together in a fixed order.
@@ -69,7 +69,10 @@ impl Network {
         if self.cut.contains(&(message.from.0, message.to.0)) || dice.below(1000) < self.weather.lost {
             return false;
         }
-        if dice.below(1000) < self.weather.doubled {
+        // A proposal that is handed on twice is in the log twice: only what Raft says for itself may be doubled, and no
+        // connection between members does even that.
+        let may_double = !matches!(message.body, Body::Propose(_));
+        if dice.below(1000) < self.weather.doubled && may_double {
             self.depart(dice, now, message.clone());
         }
         self.depart(dice, now, message);
