@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
+use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
     ByKind, Checkpoints, ConfChanged, Input, Limits, Member, MembersProposal, Progress, RequestIds, Waiter,
 };
 use ferrite_observe::metrics::Registry;
-use ferrite_proto::membershippb::Attributes;
 use ferrite_raft::{
     ChangeKind, ConfChangeV1, ConfChangeV2, ConfState, Config, Index, MemberChange, MemoryLog, NodeId, RawNode, Term,
 };
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::lease::{Lessor, SharedLessor};
+use ferrite_state::{Settings, State};
+use ferrite_storage::{Table, in_memory};
 
 const ME: NodeId = NodeId(1);
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -28,40 +29,16 @@ impl Waiter for Nobody {
     }
 }
 
-/// An empty store.
-#[derive(Debug)]
-struct Empty;
-
-impl Facts for Empty {
-    fn revision(&self) -> u64 {
-        1
-    }
-
-    fn compacted(&self) -> i64 {
-        0
-    }
-
-    fn cluster_version(&self) -> Option<ClusterVersion> {
-        None
-    }
-
-    fn attributes(&self, _: u64) -> Option<Attributes> {
-        None
-    }
-
-    fn has_no_space(&self, _: u64) -> bool {
-        false
-    }
-}
-
 fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
+    let rows: [(Table, Bytes, Bytes); 0] = [];
+    let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
     let mut log = MemoryLog::new();
     log.set_conf(ConfState { voters: vec![ME], ..ConfState::default() });
     let raft = RawNode::new(Config { pre_vote, ..Config::new(ME) }, log).expect("a configuration that works");
     let progress = Arc::new(Progress::new(Index(0), Term(0)));
     let registry = Arc::new(Registry::new());
     let duties = Duties::new(
-        Arc::new(Empty),
+        state.shared().clone(),
         progress.clone(),
         Arc::new(RequestIds::new(ME, 1)),
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),

@@ -21,7 +21,6 @@ use ferrite_storage::wal;
 
 use crate::call_metrics::CallMetrics;
 use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
-use crate::facts::PublishedFacts;
 use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, Signals};
@@ -177,7 +176,7 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
     let client_urls = config.urls.advertise_client.iter().map(ToString::to_string).collect();
     let checkpoints = config.features.asked(Feature::LeaseCheckpoint);
     Duties::new(
-        Arc::new(PublishedFacts(door.state.clone())),
+        door.state.clone(),
         door.progress.clone(),
         door.request_ids.clone(),
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),

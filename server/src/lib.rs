@@ -4,7 +4,6 @@ pub mod assemble;
 pub mod banner;
 pub mod call_metrics;
 pub mod config;
-pub mod facts;
 pub mod grpc;
 pub mod halt;
 pub mod handle;

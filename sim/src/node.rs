@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
-use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
+use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
     Progress, Proposal, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_proto::membershippb::Attributes;
 use ferrite_raft::{Message, NodeId, Silent};
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::command::{Caller, encode};
@@ -130,34 +129,6 @@ enum Owner {
     Store,
 }
 
-#[derive(Debug)]
-struct Published(Shared);
-
-impl Facts for Published {
-    fn revision(&self) -> u64 {
-        self.0.keyspace.revision()
-    }
-
-    fn compacted(&self) -> i64 {
-        self.0.keyspace.compacted()
-    }
-
-    fn cluster_version(&self) -> Option<ClusterVersion> {
-        self.0.tables().cluster.version().cloned()
-    }
-
-    fn attributes(&self, member: u64) -> Option<Attributes> {
-        let tables = self.0.tables();
-        let member = tables.cluster.member(NodeId(member))?;
-        Some(Attributes { name: member.name.clone(), client_urls: member.client_urls.clone() })
-    }
-
-    fn has_no_space(&self, member: u64) -> bool {
-        let is_it = |alarm: pb::AlarmMember| alarm.member_id == member && alarm.alarm == pb::AlarmType::Nospace as i32;
-        self.0.tables().alarms.all().any(is_it)
-    }
-}
-
 /// Name and peer URL of the members that a cluster of `count` begins with.
 pub(crate) fn members(count: usize) -> Vec<(String, Vec<String>)> {
     (1..=count).map(|number| (format!("m{number}"), vec![format!("http://m{number}:2380")])).collect()
@@ -210,7 +181,7 @@ impl Life {
         let registry = Arc::new(Registry::new());
         let publish = Publish::new(identity.member.0, name.to_owned(), vec![format!("http://{name}:2379")]);
         let duties = Duties::new(
-            Arc::new(Published(shared.clone())),
+            shared.clone(),
             progress.clone(),
             ids.clone(),
             publish,

@@ -5,6 +5,7 @@
 //! it sees what came of its proposal, and proposes again if nothing did.
 
 mod compaction;
+mod facts;
 mod leases;
 mod publish;
 mod space;
@@ -24,34 +25,21 @@ use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::membershippb;
 use ferrite_raft::Term;
 use ferrite_state::command::{Caller, Kind, encode};
-use ferrite_state::{RequestId, cluster::ClusterVersion};
+use ferrite_state::{RequestId, Shared, cluster::ClusterVersion};
 
 use crate::progress::Progress;
 use crate::request_ids::RequestIds;
 use crate::timing::ByKind;
+use facts::Facts;
 use space::Space;
 
 /// A proposal that nothing came of is made again after this time.
 const RETRY: Duration = Duration::from_secs(7);
 
-/// The state that duties look at, as far as it has been published.
-pub trait Facts: Debug + Send + Sync {
-    /// The newest revision.
-    fn revision(&self) -> u64;
-    /// The revision that was compacted last, -1 if none was.
-    fn compacted(&self) -> i64;
-    /// The cluster's version, once it is known.
-    fn cluster_version(&self) -> Option<ClusterVersion>;
-    /// What the member with this id has published of itself: its name and client URLs.
-    fn attributes(&self, member: u64) -> Option<membershippb::Attributes>;
-    /// Whether the member with this id has raised NOSPACE.
-    fn has_no_space(&self, member: u64) -> bool;
-}
-
 /// The duties of one member.
 #[derive(Debug)]
 pub struct Duties {
-    facts: Arc<dyn Facts>,
+    facts: Facts,
     progress: Arc<Progress>,
     ids: Arc<RequestIds>,
     publish: Publish,
@@ -76,7 +64,7 @@ impl Duties {
     /// The duties of a member of version `own_version`, whose disk has `room`.
     #[expect(clippy::too_many_arguments)]
     pub fn new(
-        facts: Arc<dyn Facts>,
+        state: Shared,
         progress: Arc<Progress>,
         ids: Arc<RequestIds>,
         publish: Publish,
@@ -89,7 +77,7 @@ impl Duties {
         let version = Version { own: own_version, next_try: Duration::ZERO };
         let space = Space::new(publish.member());
         Duties {
-            facts,
+            facts: Facts(state),
             progress,
             ids,
             publish,
@@ -134,17 +122,17 @@ impl Duties {
             proposals.push((id, encode(id, &caller, request)));
             id
         };
-        if let Some(request) = self.publish.request(now, &*self.facts) {
+        if let Some(request) = self.publish.request(now, &self.facts) {
             propose(request);
         }
-        if let Some(request) = self.space.request(now, &self.room, &*self.facts) {
+        if let Some(request) = self.space.request(now, &self.room, self.facts.has_no_space(self.publish.member())) {
             propose(request);
         }
         // A new leader may not look at what it has not applied yet: all that was committed before its term.
         if self.leads.is_none_or(|term| self.progress.applied_term() < term) {
             return proposals;
         }
-        if let Some(request) = self.version.request(now, &*self.facts) {
+        if let Some(request) = self.version.request(now, &self.facts) {
             propose(request);
         }
         self.leases.expire(now);
@@ -152,7 +140,7 @@ impl Duties {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);
         }
-        if let Some(request) = compaction(self.compaction.as_mut(), now, &*self.facts) {
+        if let Some(request) = compaction(self.compaction.as_mut(), now, &self.facts) {
             propose(request);
         }
         proposals
@@ -192,7 +180,7 @@ impl Timing {
     }
 }
 
-fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
+fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &Facts) -> Option<pb::InternalRaftRequest> {
     let compacted = u64::try_from(facts.compacted()).unwrap_or(0);
     let revision = duty?.look(now, facts.revision(), compacted)?;
     let request = pb::CompactionRequest { revision: revision as i64, physical: false };
@@ -200,7 +188,7 @@ fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &dyn Fact
 }
 
 impl Version {
-    fn request(&mut self, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
+    fn request(&mut self, now: Duration, facts: &Facts) -> Option<pb::InternalRaftRequest> {
         let target = self.own.without_patch();
         if now < self.next_try || facts.cluster_version().is_some_and(|version| version >= target) {
             return None;

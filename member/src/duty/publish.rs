@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ferrite_proto::{etcdserverpb as pb, membershippb};
 
-use super::{Facts, RETRY};
+use super::RETRY;
+use super::facts::Facts;
 
 /// The duty to publish oneself, once after each start.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Publish {
         self.member
     }
 
-    pub(super) fn request(&mut self, now: Duration, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
+    pub(super) fn request(&mut self, now: Duration, facts: &Facts) -> Option<pb::InternalRaftRequest> {
         let due = self.next_try?;
         let proposed_before = due > Duration::ZERO;
         if proposed_before && facts.attributes(self.member).as_ref() == Some(&self.attributes) {

@@ -13,7 +13,7 @@ use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::AlarmType;
 use ferrite_proto::etcdserverpb::alarm_request::AlarmAction;
 
-use super::{Facts, RETRY};
+use super::RETRY;
 
 /// Room that has been there for so long will stay: NOSPACE is not to come and go with every file.
 const STEADY: Duration = Duration::from_secs(5);
@@ -55,8 +55,7 @@ impl Space {
         Space { member, next_try: Duration::ZERO, is_ours: false, room_since: None }
     }
 
-    pub(super) fn request(&mut self, now: Duration, room: &Room, facts: &dyn Facts) -> Option<pb::InternalRaftRequest> {
-        let is_raised = facts.has_no_space(self.member);
+    pub(super) fn request(&mut self, now: Duration, room: &Room, is_raised: bool) -> Option<pb::InternalRaftRequest> {
         let action = if room.is_short() {
             self.room_since = None;
             (!is_raised).then_some(AlarmAction::Activate)
@@ -77,43 +76,14 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
-    use ferrite_proto::membershippb::Attributes;
-    use ferrite_state::cluster::ClusterVersion;
-
     use super::*;
-
-    #[derive(Debug)]
-    struct Raised(bool);
-
-    impl Facts for Raised {
-        fn revision(&self) -> u64 {
-            1
-        }
-
-        fn compacted(&self) -> i64 {
-            -1
-        }
-
-        fn cluster_version(&self) -> Option<ClusterVersion> {
-            None
-        }
-
-        fn attributes(&self, _member: u64) -> Option<Attributes> {
-            None
-        }
-
-        fn has_no_space(&self, member: u64) -> bool {
-            assert_eq!(member, 7);
-            self.0
-        }
-    }
 
     /// At each second: whether the disk is short, whether the alarm is raised, and what is proposed.
     fn check(script: &[(u64, bool, bool, Option<AlarmAction>)]) {
         let (mut duty, room) = (Space::new(7), Room::default());
         for (second, is_short, is_raised, expected) in script {
             room.set_store_is_short(*is_short);
-            let request = duty.request(Duration::from_secs(*second), &room, &Raised(*is_raised));
+            let request = duty.request(Duration::from_secs(*second), &room, *is_raised);
             let action = request.map(|request| request.alarm.expect("an alarm").action);
             assert_eq!(action, expected.map(|action| action as i32), "second {second} of {script:?}");
         }

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
-use ferrite_member::duty::{Duties, Facts, Leases, Publish, Room};
+use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
     Progress, Proposal, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_proto::etcdserverpb::AlarmType;
-use ferrite_proto::membershippb::Attributes;
-use ferrite_raft::{Entry, Index, LogStore, NodeId, Silent};
+use ferrite_raft::{Entry, Index, LogStore, Silent};
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::command::{Caller, Proposal as Parsed, encode};
 use ferrite_state::{RequestId, Settings, Shared};
@@ -179,34 +177,6 @@ enum Owner {
     Store,
 }
 
-#[derive(Debug)]
-struct Published(Shared);
-
-impl Facts for Published {
-    fn revision(&self) -> u64 {
-        self.0.keyspace.revision()
-    }
-
-    fn compacted(&self) -> i64 {
-        self.0.keyspace.compacted()
-    }
-
-    fn cluster_version(&self) -> Option<ClusterVersion> {
-        self.0.tables().cluster.version().cloned()
-    }
-
-    fn attributes(&self, member: u64) -> Option<Attributes> {
-        let tables = self.0.tables();
-        let member = tables.cluster.member(NodeId(member))?;
-        Some(Attributes { name: member.name.clone(), client_urls: member.client_urls.clone() })
-    }
-
-    fn has_no_space(&self, member: u64) -> bool {
-        let is_it = |alarm: pb::AlarmMember| alarm.member_id == member && alarm.alarm == AlarmType::Nospace as i32;
-        self.0.tables().alarms.all().any(is_it)
-    }
-}
-
 /// Opens the parts of the one member there is.
 pub fn open_parts(disk: &LyingDisk) -> Result<Parts<LyingDisk>, StartError> {
     open_as(disk, "one")
@@ -248,7 +218,7 @@ impl Life {
         let room = Arc::new(Room::default());
         let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10, true, &registry);
         let duties = Duties::new(
-            Arc::new(Published(shared.clone())),
+            shared.clone(),
             progress.clone(),
             ids.clone(),
             publish,
