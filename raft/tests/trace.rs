@@ -47,13 +47,8 @@ impl Cluster {
                 while let Some(ready) = node.take_ready() {
                     busy = true;
                     let ready = ready.into_plain();
-                    if let Some(snapshot) = ready.snapshot {
-                        node.log_mut().apply_snapshot(snapshot).expect("a newer snapshot");
-                    }
-                    node.log_mut().append(ready.entries);
-                    if let Some(hard_state) = ready.hard_state {
-                        node.log_mut().set_hard_state(hard_state);
-                    }
+                    let log = node.log_mut();
+                    log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
                     self.network.extend(ready.messages);
                     for change in ready.committed.iter().filter_map(ConfChange::from_entry) {
                         let change = change.expect("a change that can be read").into_v2();

@@ -64,10 +64,7 @@ impl Trio {
                 while let Some(ready) = node.raft.take_ready() {
                     busy = true;
                     let log = node.raft.log_mut();
-                    if let Some(hard_state) = ready.hard_state {
-                        log.set_hard_state(hard_state);
-                    }
-                    log.append(ready.entries);
+                    log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
                     self.network.extend(ready.messages);
                     self.network.extend(ready.messages_after_save);
                     if let Some(ticket) = ready.save {

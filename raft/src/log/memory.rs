@@ -42,6 +42,27 @@ impl MemoryLog {
         log
     }
 
+    /// Takes in what a `Ready` asks to save, in its order.
+    ///
+    /// # Errors
+    /// If the snapshot is older than what is held: Raft never asks for that.
+    ///
+    /// # Panics
+    /// If the entries would leave a gap: the caller lost a write.
+    pub fn save(
+        &mut self,
+        snapshot: Option<Snapshot>,
+        entries: impl IntoIterator<Item = Entry>,
+        hard_state: Option<HardState>,
+    ) -> Result<(), LogError> {
+        if let Some(snapshot) = snapshot {
+            self.apply_snapshot(snapshot)?;
+        }
+        self.append(entries);
+        self.hard_state = hard_state.unwrap_or(self.hard_state);
+        Ok(())
+    }
+
     /// Remembers the hard state that a `Ready` asks to save.
     pub fn set_hard_state(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;

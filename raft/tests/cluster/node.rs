@@ -150,11 +150,9 @@ impl Node {
         for ReadState { index, context } in ready.read_states {
             checker.read(self.config.id, index, &context);
         }
-        let log = up.raft.log_mut();
-        if let Some(snapshot) = &ready.snapshot {
-            log.apply_snapshot(snapshot.clone()).expect("a newer snapshot");
-        }
-        log.append(ready.entries.iter().cloned());
+        // The hard state is told again when the node starts, from the disk.
+        let entries = ready.entries.iter().cloned();
+        up.raft.log_mut().save(ready.snapshot.clone(), entries, None).expect("a newer snapshot");
         let mut sent = std::mem::take(&mut ready.messages);
         if let Some(ticket) = ready.save {
             let mut save = Save {

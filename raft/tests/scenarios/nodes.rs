@@ -247,15 +247,8 @@ impl Node {
     }
 
     fn write(&mut self, hard_state: Option<HardState>, entries: Vec<Entry>, snapshot: Option<Snapshot>) {
-        let log = &mut self.raft.log_mut().log;
-        if let Some(hard_state) = hard_state {
-            log.set_hard_state(hard_state);
-        }
         assert!(snapshot.is_none() || entries.is_empty(), "can't apply snapshot and entries at the same time");
-        if let Some(snapshot) = snapshot {
-            log.apply_snapshot(snapshot).expect("a newer snapshot");
-        }
-        log.append(entries);
+        self.raft.log_mut().log.save(snapshot, entries, hard_state).expect("a newer snapshot");
     }
 
     fn apply(&mut self, entries: &[Entry]) {

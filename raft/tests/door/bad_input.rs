@@ -2,86 +2,17 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChangeV2, ConfState, Config, Entry, HardState, Index, LogPosition, LogStore, MemberChange,
-    MemoryLog, Message, NodeId, ProposeError, RawNode, RoleKind, Snapshot, SnapshotMeta, StepError, Term, Verdict,
-    VoteKind, VoteRequest,
+    Body, ChangeKind, ConfChangeV2, HardState, Index, LogStore, MemberChange, MemoryLog, Message, NodeId, ProposeError,
+    RawNode, RoleKind, StepError, Term, Verdict, VoteKind, VoteRequest,
 };
 
-const ME: NodeId = NodeId(1);
-
-fn at(term: u64, index: u64) -> LogPosition {
-    LogPosition { term: Term(term), index: Index(index) }
-}
-
-fn entry(term: u64, index: u64) -> Entry {
-    Entry { term: Term(term), index: Index(index), data: Bytes::from_static(b"data"), ..Entry::default() }
-}
-
-/// A node among these voters that has never run.
-fn node(voters: &[u64], change: impl FnOnce(&mut Config)) -> RawNode<MemoryLog> {
-    let mut log = MemoryLog::new();
-    log.set_conf(ConfState { voters: voters.iter().copied().map(NodeId).collect(), ..ConfState::default() });
-    let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    change(&mut config);
-    RawNode::new(config, log).expect("a configuration that works")
-}
-
-fn from(other: u64, term: u64, body: Body) -> Message {
-    Message { to: ME, from: NodeId(other), term: Term(term), body }
-}
-
-fn append(term: u64, prev: LogPosition, entries: Vec<Entry>, commit: u64) -> Message {
-    from(2, term, Body::Append { prev, entries, commit: Index(commit) })
-}
-
-fn vote(other: u64, term: u64, last: LogPosition) -> Message {
-    from(other, term, Body::Vote(VoteRequest { kind: VoteKind::Binding, last, transfer: false }))
-}
-
-fn snapshot(term: u64, index: u64, voters: &[u64]) -> Message {
-    let conf = ConfState { voters: voters.iter().copied().map(NodeId).collect(), ..ConfState::default() };
-    let meta = SnapshotMeta { index: Index(index), term: Term(term), conf };
-    from(2, 9, Body::Snapshot(Snapshot { meta, data: Bytes::from_static(b"state") }))
-}
-
-/// Does all that is owed, and returns what was said to whom.
-fn settle(node: &mut RawNode<MemoryLog>) -> Vec<(u64, Body)> {
-    let mut sent = Vec::new();
-    while let Some(ready) = node.take_ready() {
-        let log = node.log_mut();
-        if let Some(snapshot) = ready.snapshot {
-            log.apply_snapshot(snapshot).expect("a newer snapshot");
-        }
-        log.append(ready.entries);
-        if let Some(hard_state) = ready.hard_state {
-            log.set_hard_state(hard_state);
-        }
-        sent.extend(ready.messages.into_iter().chain(ready.messages_after_save));
-        if let Some(ticket) = ready.save {
-            node.saved(ticket);
-        }
-        for entry in ready.committed {
-            if let Some(change) = ferrite_raft::ConfChange::from_entry(&entry) {
-                let change = change.expect("a change that can be read").into_v2();
-                node.apply_conf_change(&change).expect("a change that fits");
-            }
-            node.applied(entry.index);
-        }
-    }
-    sent.into_iter().map(|message| (message.to.0, message.body)).collect()
-}
+use crate::one::{self, GRANTED, append, at, entry, from, node, settle, snapshot, vote};
 
 /// A node that leads three voters in term 1; its first entry is committed.
 fn leader() -> RawNode<MemoryLog> {
-    let mut node = node(&[1, 2, 3], |_| {});
-    node.campaign();
-    settle(&mut node);
-    let granted = Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted };
-    node.step(from(2, 1, granted)).expect("a vote");
-    settle(&mut node);
+    let mut node = one::leader();
     node.step(from(2, 1, Body::AppendAccepted { index: Index(1) })).expect("an answer");
     settle(&mut node);
-    assert_eq!(node.soft_state().role, RoleKind::Leader);
     node
 }
 
@@ -93,7 +24,7 @@ fn an_answer_of_who_is_no_member_is_refused() {
             Body::AppendAccepted { index: Index(1) },
             Body::AppendRejected { index: Index(1), hint: at(0, 0) },
             Body::HeartbeatAnswer { context: Bytes::new() },
-            Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted },
+            GRANTED,
             Body::ReadIndexAnswer { index: Index(1), context: Bytes::new() },
         ] {
             assert_eq!(leader.step(from(unknown, 1, body)), Err(StepError::PeerNotFound));
@@ -118,11 +49,10 @@ fn who_is_no_member_yet_may_lead_and_be_voted_for() {
     // The change that made 7 a voter may be in entries that this node does not have.
     let mut node = node(&[1, 2, 3], |_| {});
     node.step(vote(7, 5, at(4, 9))).expect("a request");
-    let granted = Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted };
-    assert_eq!(settle(&mut node), [(7, granted)]);
+    assert_eq!(settle(&mut node).said, [(7, GRANTED)]);
     let body = Body::Append { prev: at(0, 0), entries: vec![entry(5, 1)], commit: Index(1) };
     node.step(from(7, 5, body)).expect("entries");
-    assert_eq!(settle(&mut node), [(7, Body::AppendAccepted { index: Index(1) })]);
+    assert_eq!(settle(&mut node).said, [(7, Body::AppendAccepted { index: Index(1) })]);
     assert_eq!(node.soft_state().leader, Some(NodeId(7)));
 }
 
@@ -139,10 +69,10 @@ fn what_comes_from_an_old_term_is_ignored_or_answered_with_the_new_one() {
         for message in outdated() {
             node.step(message).expect("no error");
             let expected = if answered { vec![(2, Body::AppendAccepted { index: Index(0) })] } else { vec![] };
-            assert_eq!(settle(&mut node), expected, "check_quorum {check_quorum}");
+            assert_eq!(settle(&mut node).said, expected, "check_quorum {check_quorum}");
         }
         node.step(vote(2, 4, at(9, 9))).expect("no error");
-        assert_eq!(settle(&mut node), [], "a request of an older term");
+        assert_eq!(settle(&mut node).said, [], "a request of an older term");
         assert_eq!(node.hard_state(), HardState { term: Term(5), vote: Some(NodeId(3)), commit: Index(0) });
         assert_eq!(node.log().last_index(), Index(0));
     }
@@ -156,7 +86,7 @@ fn entries_behind_a_gap_are_rejected_with_a_hint() {
     //   behind                hint
     for (prev, hint) in [(at(2, 9), at(2, 3)), (at(1, 9), at(1, 2)), (at(1, 3), at(1, 2)), (at(3, 2), at(1, 2))] {
         node.step(append(3, prev, vec![entry(3, prev.index.0 + 1)], 9)).expect("no error");
-        assert_eq!(settle(&mut node), [(2, Body::AppendRejected { index: prev.index, hint })], "behind {prev:?}");
+        assert_eq!(settle(&mut node).said, [(2, Body::AppendRejected { index: prev.index, hint })], "behind {prev:?}");
         assert_eq!((node.log().last_index(), node.hard_state().commit), (Index(3), Index(0)));
     }
 }

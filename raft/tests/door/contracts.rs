@@ -7,9 +7,7 @@ use ferrite_raft::{
     Message, NewError, NodeId, Peer, RawNode, RoleKind, Snapshot, StorageWrites, Term,
 };
 
-fn voters(ids: &[u64]) -> ConfState {
-    ConfState { voters: ids.iter().copied().map(NodeId).collect(), ..ConfState::default() }
-}
+use crate::one::conf;
 
 fn config(id: u64) -> Config {
     Config { writes: StorageWrites::Synchronous, ..Config::new(NodeId(id)) }
@@ -32,13 +30,7 @@ impl Owner {
         while let Some(ready) = self.node.take_ready() {
             let ready = ready.into_plain();
             let log = self.node.log_mut();
-            if let Some(snapshot) = ready.snapshot {
-                log.apply_snapshot(snapshot).expect("a newer snapshot");
-            }
-            log.append(ready.entries);
-            if let Some(hard_state) = ready.hard_state {
-                log.set_hard_state(hard_state);
-            }
+            log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
             sent.extend(ready.messages);
             for entry in &ready.committed {
                 match ConfChange::from_entry(entry) {
@@ -82,16 +74,14 @@ fn a_cluster_that_is_bootstrapped_commits_in_the_plain_form() {
         let ready = owner.node.take_ready().expect("the first entries").into_plain();
         assert_eq!(ready.hard_state, Some(HardState { term: Term(1), vote: None, commit: Index(3) }));
         assert_eq!((ready.entries.len(), ready.committed.len()), (3, 3));
-        let log = owner.node.log_mut();
-        log.append(ready.entries);
-        log.set_hard_state(ready.hard_state.unwrap_or_default());
+        owner.node.log_mut().save(None, ready.entries, ready.hard_state).expect("no snapshot");
         for entry in &ready.committed {
             let change = ConfChange::from_entry(entry).expect("a change").expect("a readable one").into_v2();
             assert_eq!(change.context, format!("address of {}", change.changes[0].node));
             owner.node.apply_conf_change(&change).expect("in force already, which changes nothing");
         }
         owner.node.advance(ready.advance);
-        assert_eq!(owner.node.status().membership.conf_state(), voters(&[1, 2, 3]));
+        assert_eq!(owner.node.status().membership.conf_state(), conf(&[1, 2, 3]));
     }
     owners[0].node.campaign();
     settle(&mut owners);
@@ -125,12 +115,12 @@ fn only_a_node_that_has_never_run_is_bootstrapped() {
 #[test]
 fn a_status_is_written_as_etcd_writes_it() {
     let mut log = MemoryLog::new();
-    log.set_conf(voters(&[1, 2, 31]));
+    log.set_conf(conf(&[1, 2, 31]));
     let mut owners = [Owner::new(1, log)];
     let follower = r#"{"id":"1","term":0,"vote":"0","commit":0,"lead":"0","raftState":"StateFollower","applied":0,"progress":{},"leadtransferee":"0"}"#;
     assert_eq!(owners[0].node.status().to_json(), follower);
     let mut alone = MemoryLog::new();
-    alone.set_conf(ConfState { learners: vec![NodeId(31)], ..voters(&[1]) });
+    alone.set_conf(ConfState { learners: vec![NodeId(31)], ..conf(&[1]) });
     owners[0] = Owner::new(1, alone);
     owners[0].node.campaign();
     owners[0].work();
@@ -141,7 +131,7 @@ fn a_status_is_written_as_etcd_writes_it() {
 #[test]
 fn a_group_that_sleeps_counts_time_and_does_nothing() {
     let mut log = MemoryLog::new();
-    log.set_conf(voters(&[1, 2, 3]));
+    log.set_conf(conf(&[1, 2, 3]));
     let mut owner = Owner::new(1, log);
     for _ in 0..100 {
         owner.node.tick_quiesced();
@@ -214,7 +204,7 @@ impl LogStore for Faulty {
 fn faulty(fault: Fault) -> Faulty {
     let mut log = MemoryLog::new();
     log.append((1..=4).map(|index| Entry { term: Term(1), index: Index(index), ..Entry::default() }));
-    log.create_snapshot(Index(2), voters(&[1, 2]), Bytes::new()).expect("a newer snapshot");
+    log.create_snapshot(Index(2), conf(&[1, 2]), Bytes::new()).expect("a newer snapshot");
     log.compact(Index(2)).expect("entries to forget");
     log.set_hard_state(HardState { term: Term(1), vote: None, commit: Index(4) });
     Faulty { log, fault }

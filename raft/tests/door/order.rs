@@ -1,91 +1,13 @@
-//! One node, seen through its door: what it hands out, and when.
+//! What a node hands out, and when.
 
 use bytes::Bytes;
 use ferrite_raft::{
     Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, EntryKind,
-    HardState, Index, LogPosition, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode,
-    Ready, RoleKind, Snapshot, SnapshotMeta, Term, Verdict, VoteKind, VoteRequest,
+    HardState, Index, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, RoleKind,
+    Term, Verdict, VoteKind,
 };
 
-const ME: NodeId = NodeId(1);
-
-fn at(term: u64, index: u64) -> LogPosition {
-    LogPosition { term: Term(term), index: Index(index) }
-}
-
-fn entry(term: u64, index: u64) -> Entry {
-    Entry { term: Term(term), index: Index(index), data: Bytes::from_static(b"data"), ..Entry::default() }
-}
-
-fn conf(voters: &[u64]) -> ConfState {
-    ConfState { voters: voters.iter().copied().map(NodeId).collect(), ..ConfState::default() }
-}
-
-/// A node among these voters that has never run.
-fn node(voters: &[u64], change: impl FnOnce(&mut Config)) -> RawNode<MemoryLog> {
-    let mut log = MemoryLog::new();
-    log.set_conf(conf(voters));
-    let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    change(&mut config);
-    RawNode::new(config, log).expect("a configuration that works")
-}
-
-fn from(other: u64, term: u64, body: Body) -> Message {
-    Message { to: ME, from: NodeId(other), term: Term(term), body }
-}
-
-fn append(term: u64, prev: LogPosition, entries: Vec<Entry>, commit: u64) -> Message {
-    from(2, term, Body::Append { prev, entries, commit: Index(commit) })
-}
-
-fn vote(from_node: u64, term: u64, last: LogPosition) -> Message {
-    from(from_node, term, Body::Vote(VoteRequest { kind: VoteKind::Binding, last, transfer: false }))
-}
-
-/// Writes what a `Ready` asks for to the log store, as a disk that is not synced yet.
-fn write(node: &mut RawNode<MemoryLog>, ready: &Ready) {
-    let log = node.log_mut();
-    if let Some(hard_state) = ready.hard_state {
-        log.set_hard_state(hard_state);
-    }
-    if let Some(snapshot) = &ready.snapshot {
-        log.apply_snapshot(snapshot.clone()).expect("a newer snapshot");
-    }
-    log.append(ready.entries.iter().cloned());
-}
-
-/// Does all that is owed, and returns what was sent and what was applied.
-fn settle(node: &mut RawNode<MemoryLog>) -> (Vec<Message>, Vec<Index>) {
-    let (mut sent, mut applied) = (Vec::new(), Vec::new());
-    while let Some(mut ready) = node.take_ready() {
-        write(node, &ready);
-        sent.append(&mut ready.messages);
-        sent.append(&mut ready.messages_after_save);
-        if let Some(ticket) = ready.save {
-            node.saved(ticket);
-        }
-        if let Some(last) = ready.committed.last() {
-            node.applied(last.index);
-        }
-        applied.extend(ready.committed.iter().map(|entry| entry.index));
-    }
-    (sent, applied)
-}
-
-fn bodies(sent: Vec<Message>) -> Vec<Body> {
-    sent.into_iter().map(|message| message.body).collect()
-}
-
-/// A node that leads three voters in term 1; its first entry is saved and not committed.
-fn leader() -> RawNode<MemoryLog> {
-    let mut node = node(&[1, 2, 3], |_| {});
-    node.campaign();
-    settle(&mut node);
-    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
-    settle(&mut node);
-    assert_eq!(node.soft_state().role, RoleKind::Leader);
-    node
-}
+use crate::one::{GRANTED, ME, append, at, conf, entry, from, leader, node, settle, snapshot, vote, write};
 
 #[test]
 fn a_single_voter_commits_what_is_saved_and_nothing_before() {
@@ -126,7 +48,7 @@ fn a_node_starts_from_what_it_saved() {
         let config = Config { applied: Index(applied), ..Config::new(ME) };
         let mut node = RawNode::new(config, disk.clone())?;
         assert!(node.soft_state().leader.is_none());
-        Ok(settle(&mut node).1)
+        Ok(settle(&mut node).applied)
     };
     assert_eq!(start(0), Ok(vec![Index(1), Index(2)]));
     assert_eq!(start(1), Ok(vec![Index(2)]));
@@ -151,7 +73,7 @@ fn a_vote_for_oneself_counts_when_it_is_saved() {
     let mut node = self::node(&[1, 2, 3], |_| {});
     node.campaign();
     let ready = node.take_ready().expect("a vote to save");
-    node.step(from(2, 1, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
+    node.step(from(2, 1, GRANTED)).expect("a vote");
     assert_eq!(node.soft_state().role, RoleKind::Candidate, "one of three voted for sure");
     node.saved(ready.save.expect("a ticket"));
     assert_eq!(node.soft_state().role, RoleKind::Leader);
@@ -171,13 +93,8 @@ fn a_vote_is_saved_before_it_is_given_and_given_once_a_term() {
     let saved = ready.hard_state.expect("the vote is new");
     assert_eq!((saved.term, saved.vote), (Term(5), Some(NodeId(2))));
     assert!(ready.must_sync && ready.messages.is_empty());
-    let answers: Vec<(u64, bool)> = ready
-        .messages_after_save
-        .iter()
-        .map(|message| {
-            (message.to.0, message.body == Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })
-        })
-        .collect();
+    let answers: Vec<(u64, bool)> =
+        ready.messages_after_save.iter().map(|message| (message.to.0, message.body == GRANTED)).collect();
     assert_eq!(answers, [(2, true), (3, false)]);
 }
 
@@ -187,7 +104,8 @@ fn an_acknowledgement_waits_for_the_disk_and_a_leader_s_entries_do_not() {
     follower.step(append(1, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
     let ready = follower.take_ready().expect("entries to save");
     assert!(ready.messages.is_empty());
-    assert_eq!(bodies(ready.messages_after_save), [Body::AppendAccepted { index: Index(1) }]);
+    let bodies: Vec<Body> = ready.messages_after_save.into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, [Body::AppendAccepted { index: Index(1) }]);
 
     let mut leader = leader();
     leader.step(from(2, 1, Body::AppendAccepted { index: Index(1) })).expect("an answer");
@@ -275,7 +193,7 @@ fn a_candidate_learns_of_a_change_that_only_those_who_cannot_lead_know_to_be_com
     assert_eq!((node.hard_state().commit, node.soft_state().role), (Index(0), RoleKind::Candidate));
     node.step(from(3, 2, answer(at(1, 1)))).expect("our entry");
     assert_eq!((node.hard_state().commit, node.soft_state().role), (Index(1), RoleKind::Follower));
-    assert_eq!(settle(&mut node).1, [Index(1)], "it is handed out to be applied");
+    assert_eq!(settle(&mut node).applied, [Index(1)], "it is handed out to be applied");
 }
 
 #[test]
@@ -343,17 +261,12 @@ fn an_entry_of_an_older_term_is_committed_only_by_one_of_the_own_term() {
     settle(&mut node);
     node.campaign();
     settle(&mut node);
-    node.step(from(3, 2, Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Granted })).expect("a vote");
+    node.step(from(3, 2, GRANTED)).expect("a vote");
     settle(&mut node);
     node.step(from(3, 2, Body::AppendAccepted { index: Index(1) })).expect("an answer");
     assert_eq!(node.hard_state().commit, Index(0), "a leader of term 2 could still be elected without it (figure 8)");
     node.step(from(3, 2, Body::AppendAccepted { index: Index(2) })).expect("an answer");
     assert_eq!(node.hard_state().commit, Index(2));
-}
-
-fn snapshot(term: u64, index: u64, voters: &[u64]) -> Message {
-    let meta = SnapshotMeta { index: Index(index), term: Term(term), conf: conf(voters) };
-    from(2, 9, Body::Snapshot(Snapshot { meta, data: Bytes::from_static(b"state") }))
 }
 
 #[test]
@@ -481,10 +394,12 @@ fn a_read_is_answered_when_a_quorum_still_follows() {
     let mut leader = leader();
     let context = || Bytes::from_static(b"read");
     leader.read_index(context());
-    assert!(settle(&mut leader).0.is_empty(), "before the first commit of its term it does not know what is committed");
+    assert!(
+        settle(&mut leader).said.is_empty(),
+        "before the first commit of its term it does not know what is committed"
+    );
     leader.step(from(2, 1, Body::AppendAccepted { index: Index(1) })).expect("an answer");
-    let (sent, _) = settle(&mut leader);
-    let number = sent.into_iter().find_map(|message| match message.body {
+    let number = settle(&mut leader).said.into_iter().find_map(|(_, body)| match body {
         Body::Heartbeat { context, .. } => Some(context),
         _ => None,
     });

@@ -236,13 +236,7 @@ impl Fuzzed {
         }
         while let Some(ready) = self.node.take_ready() {
             let log = self.node.log_mut();
-            if let Some(snapshot) = ready.snapshot {
-                log.apply_snapshot(snapshot).expect("a newer snapshot");
-            }
-            log.append(ready.entries);
-            if let Some(hard_state) = ready.hard_state {
-                log.set_hard_state(hard_state);
-            }
+            log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
             if let Some(ticket) = ready.save {
                 self.node.saved(ticket);
             }
