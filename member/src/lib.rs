@@ -5,6 +5,7 @@ pub mod bootstrap;
 mod checkpoint;
 pub mod duty;
 mod inbox;
+mod inquiry;
 mod log_writer;
 mod member;
 mod progress;
@@ -17,6 +18,7 @@ mod v2_snapshot;
 pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
 pub use inbox::{Inbox, Outlet, StandIn, inbox};
+pub use inquiry::Inquiry;
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
 pub use member::{
     Apply, ConfChanged, Input, Member, MembersProposal, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber,

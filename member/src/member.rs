@@ -26,6 +26,7 @@ use ferrite_state::RequestId;
 
 use crate::checkpoint::Checkpoints;
 use crate::duty::Duties;
+use crate::inquiry::Inquiry;
 use crate::progress::Progress;
 use crate::reads::Reads;
 
@@ -71,6 +72,8 @@ pub enum Input<P, R> {
     TransferLeader(NodeId),
     /// Tell the reader once everything committed by now has been applied.
     Read(R),
+    /// Somebody wants to know what Raft knows now.
+    Inquire(Inquiry),
     /// The log writer has synced all saves up to this one.
     Saved(SaveNumber),
     /// The applier has moved on (see `Progress`), and the member had asked to be told.
@@ -211,6 +214,8 @@ struct Held {
 struct Proposals<P> {
     /// Not proposed yet, because no leader is known. Bounded by what clients may have outstanding.
     waiting: VecDeque<Proposal<P>>,
+    /// The same of changes of members, with the same bound.
+    waiting_changes: Vec<MembersProposal<P>>,
     /// Proposed: they go to the applier together with the next committed entries.
     proposed: Vec<(RequestId, Waits<P>)>,
 }
@@ -246,7 +251,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         let first_round = hard_state.term.0 << 32;
         Member {
             raft,
-            proposals: Proposals { waiting: VecDeque::new(), proposed: Vec::new() },
+            proposals: Proposals { waiting: VecDeque::new(), waiting_changes: Vec::new(), proposed: Vec::new() },
             held: Held::default(),
             reads: Reads::new(first_round),
             checkpoints,
@@ -295,7 +300,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         for input in arrived.drain(..) {
             self.take_in(input, now, &mut out);
         }
-        self.raft.applied(self.progress.applied());
+        self.report_applied();
         self.keep_time(now);
         self.propose(now, &mut out);
         self.ask_for_reads(now);
@@ -315,7 +320,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 out.refused.push((proposal.waiter, Refused::Stopping));
             }
             Input::Propose(proposal) => self.proposals.waiting.push_back(proposal),
-            Input::ChangeMembers(proposal) => self.change_members(proposal, out),
+            Input::ChangeMembers(proposal) if self.stopping => {
+                out.refused.push((proposal.waiter, Refused::Stopping));
+            }
+            Input::ChangeMembers(proposal) => self.proposals.waiting_changes.push(proposal),
             // Raft would believe that it is installed: it has to come with its database, which cannot be received yet.
             Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
@@ -325,6 +333,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::TransferLeader(to) => self.raft.transfer_leader(to),
             Input::Read(reader) if self.stopping => out.reads.push((reader, Err(ReadFailed::Stopping))),
             Input::Read(reader) => self.reads.arrive(reader),
+            Input::Inquire(inquiry) => inquiry.answer(&self.raft.status()),
             Input::Saved(upto) => self.saved(upto, out),
             Input::Applied => {}
             Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id, now)),
@@ -332,8 +341,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Checkpointed { index, conf } => self.checkpointed(index, conf),
             Input::Stop => {
                 self.stopping = true;
-                let waiting = self.proposals.waiting.drain(..);
-                out.refused.extend(waiting.map(|proposal| (proposal.waiter, Refused::Stopping)));
+                let waiting = self.proposals.waiting.drain(..).map(|proposal| proposal.waiter);
+                let changes = self.proposals.waiting_changes.drain(..).map(|proposal| proposal.waiter);
+                out.refused.extend(waiting.chain(changes).map(|waiter| (waiter, Refused::Stopping)));
                 self.reads.fail_all(ReadFailed::Stopping, &mut out.reads);
             }
         }
@@ -344,6 +354,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.clock.next_tick = now + self.clock.heartbeat;
             self.raft.tick();
             self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
+            self.proposals.waiting_changes.retain(|proposal| !proposal.waiter.gone());
         }
         // A member that is alone need not wait whether somebody else leads. An election that is under way waits for the disk:
         // begun again at every turn, it would never end.
@@ -385,15 +396,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
-    fn change_members(&mut self, proposal: MembersProposal<P>, out: &mut Outbox<P, R>) {
-        let MembersProposal { change, waiter } = proposal;
-        let id = RequestId(change.id);
-        if self.stopping {
-            out.refused.push((waiter, Refused::Stopping));
-        } else if self.soft_state.leader.is_some() && self.raft.propose_conf_change(ConfChange::V1(change)).is_ok() {
-            self.proposals.proposed.push((id, Waits::Client(waiter)));
-        } else {
-            out.refused.push((waiter, Refused::Dropped));
+    /// Tells Raft what is applied. A change of members counts as applied when Raft has taken it over, not before: a leader
+    /// would otherwise let the next one into the log while members still decide as before this one.
+    fn report_applied(&mut self) {
+        if self.held.changes == 0 {
+            self.raft.applied(self.progress.applied());
         }
     }
 
@@ -410,6 +417,13 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     fn propose(&mut self, now: Duration, out: &mut Outbox<P, R>) {
         if self.soft_state.leader.is_none() || self.stopping {
             return;
+        }
+        for MembersProposal { change, waiter } in std::mem::take(&mut self.proposals.waiting_changes) {
+            let id = RequestId(change.id);
+            match self.raft.propose_conf_change(ConfChange::V1(change)) {
+                Ok(()) => self.proposals.proposed.push((id, Waits::Client(waiter))),
+                Err(_) => out.refused.push((waiter, Refused::Dropped)),
+            }
         }
         while !self.proposals.waiting.is_empty() {
             let batch = self.proposals.next_batch();

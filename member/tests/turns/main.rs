@@ -1,0 +1,5 @@
+//! Turns of one member.
+
+mod changes;
+mod election;
+mod rig;
