@@ -9,11 +9,12 @@
 //! test is that of `member`, `raft`, `storage` and `state`; only the loops around it are ours.
 
 mod client;
+pub mod engine;
 pub mod linearizable;
 mod network;
 mod node;
 mod world;
 
 pub use client::{Event, History, Operation, Outcome};
-pub use node::Stopped;
+pub use engine::Stopped;
 pub use world::{Faults, Finding, Run, World, run};

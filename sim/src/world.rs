@@ -18,9 +18,10 @@ use ferrite_storage::vfs::lying::Dice;
 use prost::Message as _;
 
 use crate::client::{Event, History, Operation, Outcome, Value};
+use crate::engine::Stopped;
 use crate::linearizable;
 use crate::network::{Network, Weather};
-use crate::node::{Happening, Node, Stopped, Ticket};
+use crate::node::{Happening, Node, Ticket};
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,23 +228,31 @@ impl World {
                     life.unreachable(to);
                 }
             }
-            Happening::Proposed(ticket, Ok(response)) => {
+            Happening::Answered(ticket, Ok(response)) => {
                 let outcome = outcome(&response);
                 self.answer(ticket.request, outcome);
             }
-            Happening::Proposed(ticket, Err(_)) => self.answer(ticket.request, Outcome::Refused),
-            Happening::MayRead(ticket) => {
+            Happening::Read(ticket, Ok(())) => {
                 let outcome = self.read(number, self.history.0[ticket.request].key);
                 self.answer(ticket.request, outcome);
             }
-            Happening::Refused(ticket) => self.answer(ticket.request, Outcome::Refused),
+            Happening::Answered(ticket, Err(_)) | Happening::Refused(ticket, _) | Happening::Read(ticket, Err(_)) => {
+                self.answer(ticket.request, Outcome::Refused);
+            }
+            Happening::Saving(_)
+            | Happening::Logged(_)
+            | Happening::Checkpointed(_)
+            | Happening::Applying(_)
+            | Happening::Published
+            | Happening::Trimmed(_)
+            | Happening::Closed => {}
         }
     }
 
     fn read(&self, number: usize, key: u64) -> Outcome {
         let life = self.nodes[number].life.as_ref().expect("it has just answered");
         let request = pb::RangeRequest { key: name(key), ..Default::default() };
-        let answer = life.shared.keyspace.range(&request).expect("the newest revision can be read");
+        let answer = life.engine.shared.keyspace.range(&request).expect("the newest revision can be read");
         let value = answer.kvs.first().map_or(0, |kv| value_of(kv));
         Outcome::Found { value, revision: answer.revision }
     }
@@ -307,7 +316,7 @@ impl World {
         self.clients[client].waits = Some((request, ticket.clone()));
         if operation == Operation::Get {
             if life.read(ticket.clone()) {
-                self.happen(number, Happening::MayRead(ticket));
+                self.happen(number, Happening::Read(ticket, Ok(())));
             }
             return;
         }
@@ -432,8 +441,8 @@ impl World {
                 "{:x}: leader {:?}, committed {}, applied {}",
                 node.id,
                 life.leader(),
-                life.progress.committed(),
-                life.progress.applied()
+                life.engine.progress.committed(),
+                life.engine.progress.applied()
             ),
         }
     }
@@ -441,15 +450,15 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let lives: Vec<_> = self.nodes.iter().filter_map(|node| node.life.as_ref()).collect();
         let leader = lives.first().and_then(|life| life.leader());
-        let applied = lives.first().map(|life| life.progress.applied());
-        let version_is_set = |life: &&crate::node::Life| life.shared.tables().cluster.version().is_some();
+        let applied = lives.first().map(|life| life.engine.progress.applied());
+        let version_is_set = |life: &&crate::node::Life| life.engine.shared.tables().cluster.version().is_some();
         lives.len() == self.nodes.len()
             && leader.is_some()
             && self.clients.iter().all(|client| client.waits.is_none())
             && lives.iter().all(|life| {
                 life.leader() == leader
-                    && Some(life.progress.applied()) == applied
-                    && life.progress.committed() == life.progress.applied()
+                    && Some(life.engine.progress.applied()) == applied
+                    && life.engine.progress.committed() == life.engine.progress.applied()
             })
             && lives.iter().all(version_is_set)
     }
@@ -464,7 +473,7 @@ impl World {
     /// Members hold the same, at every revision.
     fn check_members(&self) -> Result<(), Box<Finding>> {
         let keyspaces: Vec<_> =
-            self.nodes.iter().filter_map(|node| node.life.as_ref()).map(|life| &life.shared.keyspace).collect();
+            self.nodes.iter().filter_map(|node| node.life.as_ref()).map(|life| &life.engine.shared.keyspace).collect();
         let newest = keyspaces[0].revision() as i64;
         let step = (newest / 50).max(1);
         for revision in (1..=newest).rev().step_by(step as usize) {
@@ -487,8 +496,12 @@ impl World {
                 Operation::Get => continue,
             };
             let request = pb::RangeRequest { key: name(event.key), revision, ..Default::default() };
-            let found =
-                life.shared.keyspace.range(&request).map(|answer| answer.kvs.first().map_or(0, |kv| value_of(kv)));
+            let found = life
+                .engine
+                .shared
+                .keyspace
+                .range(&request)
+                .map(|answer| answer.kvs.first().map_or(0, |kv| value_of(kv)));
             if found.as_ref().ok() != Some(&written) {
                 return Err(self.finding(format!("{event:?} was acknowledged, but there is {found:?}")));
             }

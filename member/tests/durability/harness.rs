@@ -2,31 +2,29 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
-use ferrite_member::duty::{Duties, Leases, Publish, Room};
-use ferrite_member::{
-    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
-    Progress, Proposal, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
-};
-use ferrite_observe::metrics::Registry;
+use ferrite_member::duty::Room;
+use ferrite_member::{Limits, Waiter};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_raft::{Entry, Index, LogStore, Silent};
-use ferrite_state::cluster::ClusterVersion;
-use ferrite_state::command::{Caller, Proposal as Parsed, encode};
-use ferrite_state::{RequestId, Settings, Shared};
+use ferrite_sim::engine::{Engine, Happening, Owner, Setup};
+use ferrite_state::command::Proposal as Parsed;
+use ferrite_state::{RequestId, Settings};
 use ferrite_storage::vfs::lying::{Dice, LyingDisk};
 use ferrite_storage::{store, wal};
 
 use crate::model::{Model, Outcome};
 use crate::workload;
 
+pub use ferrite_sim::engine::Stopped;
+
 pub const DATA_DIR: &str = "/data";
 /// More than it takes to do all that waits.
 const MOST_STEPS: usize = 10_000;
 const HEARTBEAT: Duration = Duration::from_millis(100);
+const ELECTION_TICKS: u32 = 10;
 
 /// Small, so that everything happens often.
 const FILES: FileOptions = FileOptions {
@@ -34,19 +32,6 @@ const FILES: FileOptions = FileOptions {
     store: store::Options { segment_bytes: 4096, window_bytes: 1 << 20, dump_bytes: 512 },
 };
 const LIMITS: Limits = Limits { entries: 15, bytes: 1 << 20, catch_up: 5 };
-
-/// Why a member has stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Log(#[from] ferrite_member::LogWriterError),
-    #[error(transparent)]
-    Apply(#[from] ferrite_member::ApplierError),
-    #[error(transparent)]
-    Store(#[from] ferrite_member::StoreKeeperError),
-}
 
 /// Who waits for the outcome of a request.
 #[derive(Clone, Copy, Debug)]
@@ -127,17 +112,13 @@ pub struct Life {
     pub acknowledged: Vec<Acknowledged>,
     pub warnings: Vec<String>,
     pub seen: Seen,
-    owners: Owners,
-    waiting: Waiting,
-    shared: Shared,
-    progress: Arc<Progress>,
-    pub room: Arc<Room>,
-    ids: Arc<RequestIds>,
+    engine: Engine<Client, Client>,
     by_id: HashMap<RequestId, Index>,
     now: Duration,
     /// The last entry that was synced, and the last one of which the log itself says so.
     saved: Index,
     pub marked: Index,
+    is_closed: bool,
 }
 
 /// What has happened, so that a test can say that it did.
@@ -146,35 +127,6 @@ pub struct Seen {
     pub checkpoints: usize,
     pub trimmed: usize,
     pub refused: usize,
-}
-
-struct Owners {
-    member: Member<Client, Client>,
-    log: LogWriter<LyingDisk>,
-    apply: Applier<Client>,
-    store: StoreKeeper<LyingDisk, ()>,
-}
-
-/// The inbox of each owner.
-#[derive(Debug, Default)]
-struct Waiting {
-    member: Vec<Input<Client, Client>>,
-    log: Vec<LogJob>,
-    apply: Vec<ApplyJob<Client>>,
-    store: Vec<StoreJob<()>>,
-    /// There is more to trim, to clean, or to say in the log.
-    apply_has_more: bool,
-    store_has_more: bool,
-    log_may_mark: bool,
-    is_closed: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Member,
-    Log,
-    Apply,
-    Store,
 }
 
 /// Opens the parts of the one member there is.
@@ -187,7 +139,7 @@ pub fn open_as(disk: &LyingDisk, name: &str) -> Result<Parts<LyingDisk>, StartEr
     let peers = vec![format!("http://{name}:2380")];
     let own_name = name.to_string();
     let cluster = NewCluster { members: vec![(own_name.clone(), peers)], own_name, token: "etcd-cluster".to_string() };
-    let timing = Timing { election_ticks: 10, pre_vote: true };
+    let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
     let directories = Directories::new(Path::new(DATA_DIR), None);
     bootstrap::open(disk, &directories, &cluster, timing, Settings::default(), FILES, Box::new(Silent))
 }
@@ -206,60 +158,34 @@ impl Life {
     }
 
     fn assemble(disk: LyingDisk, parts: Parts<LyingDisk>, past: Past) -> Life {
-        let Parts { ids: identity, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, .. } =
-            parts;
-        store.trim(&dead);
-        let progress = Arc::new(Progress::new(applied.0, applied.1));
-        let registry = Arc::new(Registry::new());
-        // An id must not come twice: each life begins behind the log that it found.
-        let ids = Arc::new(RequestIds::new(identity.member, 1 + past.last().0));
-        let shared = state.shared().clone();
-        let publish = Publish::new(identity.member.0, "one".into(), vec!["http://127.0.0.1:2379".into()]);
-        let room = Arc::new(Room::default());
-        let leases = Leases::new(shared.lessor.clone(), HEARTBEAT * 10, true, &registry);
-        let duties = Duties::new(
-            shared.clone(),
-            progress.clone(),
-            ids.clone(),
-            publish,
-            room.clone(),
-            ClusterVersion::new(3, 7),
-            leases,
-            None,
-            Arc::new(ByKind::requests(&registry)),
-        );
-        let checkpoints = Checkpoints::new(LIMITS, checkpoint);
-        let timing = ApplyTiming::new(&registry, Duration::MAX);
-        let owners = Owners {
-            member: Member::new(raft, HEARTBEAT, checkpoints, duties, progress.clone(), Duration::ZERO),
-            log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }, LogTiming::new(&registry)),
-            apply: Applier::new(state, window, progress.clone(), applied.0, TrimPace::default(), timing),
-            store: StoreKeeper::new(store, StoreTiming::new(&registry)),
+        let warnings = parts.warnings.clone();
+        let setup = Setup {
+            name: "one".into(),
+            heartbeat: HEARTBEAT,
+            election_ticks: ELECTION_TICKS,
+            limits: LIMITS,
+            // An id must not come twice: each life begins behind the log that it found.
+            first_request: 1 + past.last().0,
         };
         Life {
             disk,
             past,
             acknowledged: Vec::new(),
-            warnings: parts.warnings,
+            warnings,
             seen: Seen::default(),
-            owners,
-            waiting: Waiting { store_has_more: true, ..Waiting::default() },
-            shared,
-            progress,
-            room,
-            ids,
+            engine: Engine::new(parts, setup),
             by_id: HashMap::new(),
             now: Duration::ZERO,
             saved: Index(0),
             marked: Index(0),
+            is_closed: false,
         }
     }
 
     /// A client sends a request.
     pub fn propose(&mut self, request: pb::InternalRaftRequest) {
-        let id = self.ids.take();
-        let data = encode(id, &Caller::default(), request);
-        self.waiting.member.push(Input::Propose(Proposal { id, data, waiter: Client(id) }));
+        let id = self.engine.next_id();
+        self.engine.propose(id, request, Client(id));
     }
 
     /// So many requests, a few at a time, with steps in between.
@@ -280,143 +206,100 @@ impl Life {
     pub fn settle(&mut self, dice: &mut Dice) -> Result<(), Stopped> {
         // The member is told the time once more: a duty may look at what has been published.
         for _ in 0..3 {
-            self.pass(HEARTBEAT);
+            self.pass(HEARTBEAT)?;
             let mut steps = 0;
             while self.step(dice)? {
                 steps += 1;
-                assert!(steps < MOST_STEPS, "it goes round in circles: {:?}", self.waiting);
+                assert!(steps < MOST_STEPS, "it goes round in circles: {:?}", self.busy());
             }
         }
-        assert_eq!(self.progress.applied(), self.past.last(), "not all is applied");
+        assert_eq!(self.engine.progress.applied(), self.past.last(), "not all is applied");
         Ok(())
     }
 
     /// Stops as on SIGTERM.
     pub fn close(&mut self, dice: &mut Dice) -> Result<(), Stopped> {
         self.settle(dice)?;
-        self.waiting.member.push(Input::Stop);
-        self.step_member(Duration::ZERO);
-        self.waiting.log.push(LogJob::Close(self.owners.member.unwritten_hard_state()));
-        self.waiting.apply.push(ApplyJob::Close);
-        while !self.waiting.is_closed || !self.waiting.log.is_empty() {
+        let mut happened = Vec::new();
+        self.engine.close(self.now, &mut happened);
+        happened.into_iter().for_each(|happening| self.see(happening));
+        while !self.is_closed || !self.engine.log_is_idle() {
             self.step(dice)?;
         }
         Ok(())
     }
 
     /// Time passes: the member sees it, and those who are short of space try again.
-    pub fn pass(&mut self, time: Duration) {
-        self.waiting.log_may_mark |= self.room.is_short();
-        self.waiting.store_has_more |= self.room.is_short();
-        self.step_member(time);
+    pub fn pass(&mut self, time: Duration) -> Result<(), Stopped> {
+        self.engine.look_for_space();
+        self.step_owner(Owner::Member, time)
+    }
+
+    /// Whether the disk is too full.
+    pub fn room(&self) -> &Room {
+        &self.engine.room
     }
 
     /// Panics unless readers see what the model says of the log.
     pub fn check(&self, dice: &mut Dice) {
-        self.past.model().check(&self.shared, dice.roll());
+        self.past.model().check(&self.engine.shared, dice.roll());
+    }
+
+    fn busy(&self) -> Vec<Owner> {
+        self.engine.busy(self.now).collect()
     }
 
     /// One step of an owner that has something to do; false if none has.
     pub fn step(&mut self, dice: &mut Dice) -> Result<bool, Stopped> {
-        let waiting = &self.waiting;
-        let busy = [
-            (Owner::Member, !waiting.member.is_empty()),
-            (Owner::Log, !waiting.log.is_empty() || waiting.log_may_mark),
-            (Owner::Apply, !waiting.apply.is_empty() || waiting.apply_has_more),
-            (Owner::Store, !waiting.store.is_empty() || waiting.store_has_more),
-        ];
-        let busy: Vec<Owner> = busy.into_iter().filter_map(|(owner, busy)| busy.then_some(owner)).collect();
+        let busy = self.busy();
         if busy.is_empty() {
             return Ok(false);
         }
-        match busy[dice.below(busy.len() as u64) as usize] {
-            Owner::Member => self.step_member(Duration::from_millis(dice.below(40))),
-            Owner::Log => self.step_log()?,
-            Owner::Apply => self.step_apply()?,
-            Owner::Store => self.step_store()?,
-        }
+        let owner = busy[dice.below(busy.len() as u64) as usize];
+        let elapsed = if owner == Owner::Member { Duration::from_millis(dice.below(40)) } else { Duration::ZERO };
+        self.step_owner(owner, elapsed)?;
         Ok(true)
     }
 
-    fn step_member(&mut self, elapsed: Duration) {
+    fn step_owner(&mut self, owner: Owner, elapsed: Duration) -> Result<(), Stopped> {
         self.now += elapsed;
-        let out = self.owners.member.turn(self.now, &mut self.waiting.member);
-        for save in out.save {
-            for entry in &save.entries {
-                let parsed = Parsed::parse(entry).expect("an entry that was proposed");
-                self.by_id.insert(parsed.id, entry.index);
-                self.past.push(entry.clone());
+        if owner == Owner::Log {
+            // The writer says that what it has synced was synced, now or before the next batch.
+            self.marked = self.saved;
+        }
+        let mut happened = Vec::new();
+        let stepped = self.engine.step(owner, self.now, &mut happened);
+        happened.into_iter().for_each(|happening| self.see(happening));
+        stepped
+    }
+
+    fn see(&mut self, happening: Happening<Client, Client>) {
+        match happening {
+            Happening::Saving(entries) => {
+                for entry in entries {
+                    let parsed = Parsed::parse(&entry).expect("an entry that was proposed");
+                    self.by_id.insert(parsed.id, entry.index);
+                    self.past.push(entry);
+                }
             }
-            self.waiting.log.push(LogJob::Save(save));
+            Happening::Logged(last) => self.saved = last.unwrap_or(self.saved),
+            Happening::Checkpointed(_) => self.seen.checkpoints += 1,
+            Happening::Trimmed(revisions) => self.seen.trimmed += revisions,
+            Happening::Answered(Client(id), outcome) => self.answered(id, &outcome),
+            Happening::Closed => self.is_closed = true,
+            Happening::Refused(client, why) => panic!("{client:?} is refused: {why:?}"),
+            Happening::Sent(_) | Happening::Applying(_) | Happening::Published | Happening::Read(..) => {}
         }
-        self.waiting.apply.extend(out.apply.into_iter().map(ApplyJob::Apply));
-        self.waiting.store.extend(out.checkpoint.map(|(_, hard_state)| StoreJob::Checkpoint(hard_state)));
-        assert!(out.refused.is_empty(), "{:?}", out.refused);
     }
 
-    fn step_log(&mut self) -> Result<(), Stopped> {
-        // The writer says that what it has synced was synced, now or before the next batch.
-        self.marked = self.saved;
-        let saves = self.waiting.log.iter().filter_map(|job| match job {
-            LogJob::Save(save) => save.entries.last().map(|entry| entry.index),
-            _ => None,
-        });
-        self.saved = saves.last().unwrap_or(self.saved);
-        let done = match self.waiting.log.is_empty() {
-            true => self.owners.log.idle()?,
-            false => self.owners.log.step(&mut self.waiting.log)?,
-        };
-        self.room.set_log_is_short(done.is_short_of_space);
-        self.waiting.log_may_mark = done.saved.is_some() || done.checkpointed.is_some();
-        self.waiting.member.extend(done.saved.map(Input::Saved));
-        if let Some((index, conf)) = done.checkpointed {
-            self.seen.checkpoints += 1;
-            self.waiting.member.push(Input::Checkpointed { index, conf });
+    fn answered(&mut self, id: RequestId, outcome: &ferrite_state::Outcome) {
+        let index = *self.by_id.get(&id).expect("an answer belongs to an entry");
+        match (self.past.outcome(index), outcome) {
+            (Outcome::Done(None), Ok(_)) => {}
+            (Outcome::Done(Some(expected)), Ok(answer)) => assert_eq!(answer.revision(), expected, "entry {index}"),
+            (Outcome::Refused, Err(_)) => self.seen.refused += 1,
+            (expected, outcome) => panic!("entry {index}: {outcome:?}, not {expected:?}"),
         }
-        Ok(())
-    }
-
-    fn step_apply(&mut self) -> Result<(), Stopped> {
-        let done = self.owners.apply.step(&mut self.waiting.apply, true)?;
-        self.waiting.apply_has_more = done.has_more;
-        self.waiting.member.extend(done.conf_changes.into_iter().map(Input::ConfChanged));
-        if !done.duties_done.is_empty() {
-            self.waiting.member.push(Input::DutyDone(done.duties_done));
-        } else if done.wakes_member {
-            self.waiting.member.push(Input::Applied);
-        }
-        for (Client(id), outcome) in done.answers {
-            let index = *self.by_id.get(&id).expect("an answer belongs to an entry");
-            match (self.past.outcome(index), outcome) {
-                (Outcome::Done(None), Ok(_)) => {}
-                (Outcome::Done(Some(expected)), Ok(answer)) => assert_eq!(answer.revision(), expected, "entry {index}"),
-                (Outcome::Refused, Err(_)) => self.seen.refused += 1,
-                (expected, outcome) => panic!("entry {index}: {outcome:?}, not {expected:?}"),
-            }
-            self.acknowledged.push(Acknowledged { operations: self.disk.operations(), index });
-        }
-        if !done.dead.is_empty() {
-            self.seen.trimmed += done.dead.len();
-            self.waiting.store.push(StoreJob::Trim(done.dead));
-        }
-        if done.is_closed {
-            self.waiting.store.push(StoreJob::Close);
-        }
-        if done.waits_for_store {
-            self.waiting.store.push(StoreJob::Flush);
-        } else if done.has_applied {
-            self.waiting.store.push(StoreJob::Write);
-        }
-        Ok(())
-    }
-
-    fn step_store(&mut self) -> Result<(), Stopped> {
-        let done = self.owners.store.step(&mut self.waiting.store)?;
-        self.waiting.store_has_more = done.has_more;
-        self.waiting.is_closed |= done.is_closed;
-        self.room.set_store_is_short(done.is_short_of_space);
-        self.waiting.apply.extend(done.flushed.map(ApplyJob::Stored));
-        self.waiting.log.extend(done.checkpoint.map(LogJob::Checkpoint));
-        Ok(())
+        self.acknowledged.push(Acknowledged { operations: self.disk.operations(), index });
     }
 }

@@ -52,7 +52,7 @@ fn fill(seed: u64, room: u64) {
         puts += 1;
         assert!(puts < 2000, "the disk is never full");
     }
-    assert!(life.room.is_short());
+    assert!(life.room().is_short());
     assert_eq!(put(&mut life, &mut dice), Outcome::Refused);
     for _ in 0..4 {
         assert_ne!(delete(&mut life, &mut dice), Outcome::Refused);
@@ -73,10 +73,10 @@ fn fill(seed: u64, room: u64) {
 
     disk.remove_capacity();
     for _ in 0..30 {
-        life.pass(Duration::from_secs(1));
+        life.pass(Duration::from_secs(1)).unwrap();
         life.settle(&mut dice).unwrap();
     }
-    assert!(!life.past.model().has_nospace() && !life.room.is_short(), "there is room again");
+    assert!(!life.past.model().has_nospace() && !life.room().is_short(), "there is room again");
     assert_ne!(put(&mut life, &mut dice), Outcome::Refused);
     life.check(&mut dice);
 }

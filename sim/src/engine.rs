@@ -1,0 +1,303 @@
+//! One member in one thread: the owners that production runs on threads of their own, and what they hand one another.
+//!
+//!   inputs ──▶ Member ──▶ LogWriter ──▶ Saved ──▶ Member ──▶ Applier ──▶ answers
+//!                 │           ▲                                 │
+//!                 │           └── checkpoint ── StoreKeeper ◀───┘
+//!                 └──▶ messages
+//!
+//! Whoever drives it says which owner takes a step, and is told what came of it. What holds: an owner is handed its work in
+//! the order in which it was brought, as by an inbox; nothing here looks at a clock, so the same steps do the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrite_member::bootstrap::{Parts, StartError};
+use ferrite_member::duty::{Duties, Leases, Publish, Room};
+use ferrite_member::{
+    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
+    Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
+};
+use ferrite_observe::metrics::Registry;
+use ferrite_proto::etcdserverpb as pb;
+use ferrite_raft::{Entry, Index, Message};
+use ferrite_state::cluster::ClusterVersion;
+use ferrite_state::command::{Caller, encode};
+use ferrite_state::{RequestId, Shared};
+use ferrite_storage::vfs::LyingDisk;
+
+/// Why a member has stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Log(#[from] ferrite_member::LogWriterError),
+    #[error(transparent)]
+    Apply(#[from] ferrite_member::ApplierError),
+    #[error(transparent)]
+    Store(#[from] ferrite_member::StoreKeeperError),
+}
+
+/// How a member is run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Its name in the cluster, and of its client URL.
+    pub name: String,
+    pub heartbeat: Duration,
+    pub election_ticks: u32,
+    pub limits: Limits,
+    /// Requests of this life are numbered from here on: above those of earlier ones.
+    pub first_request: u64,
+}
+
+/// Who may take a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Member,
+    Log,
+    Apply,
+    Store,
+}
+
+/// What comes of a step.
+#[derive(Debug)]
+pub enum Happening<P, R> {
+    Sent(Message),
+    /// These are on their way into the log.
+    Saving(Vec<Entry>),
+    /// The log has been written and synced, up to this entry if there was one.
+    Logged(Option<Index>),
+    /// The log says that the store is whole up to here.
+    Checkpointed(Index),
+    /// These are committed, and on their way to the applier.
+    Applying(Vec<Entry>),
+    /// More can be read and watched.
+    Published,
+    /// So many revisions were taken out of the index.
+    Trimmed(usize),
+    Answered(P, ferrite_state::Outcome),
+    Refused(P, Refused),
+    Read(R, Result<(), ReadFailed>),
+    /// All is written: the member has ended.
+    Closed,
+}
+
+/// A running member.
+#[derive(Debug)]
+pub struct Engine<P, R> {
+    owners: Owners<P, R>,
+    waiting: Waiting<P, R>,
+    ids: Arc<RequestIds>,
+    pub shared: Shared,
+    pub progress: Arc<Progress>,
+    pub room: Arc<Room>,
+}
+
+#[derive(Debug)]
+struct Owners<P, R> {
+    member: Member<P, R>,
+    log: LogWriter<LyingDisk>,
+    apply: Applier<P>,
+    store: StoreKeeper<LyingDisk, ()>,
+}
+
+/// The inbox of each owner.
+#[derive(Debug)]
+struct Waiting<P, R> {
+    member: Vec<Input<P, R>>,
+    log: Vec<LogJob>,
+    apply: Vec<ApplyJob<P>>,
+    store: Vec<StoreJob<()>>,
+    /// There is more to trim, to clean, or to say in the log.
+    apply_has_more: bool,
+    store_has_more: bool,
+    log_may_mark: bool,
+}
+
+impl<P: Waiter, R: Waiter> Engine<P, R> {
+    /// The member of these parts, whose clock stands at 0.
+    pub fn new(parts: Parts<LyingDisk>, setup: Setup) -> Engine<P, R> {
+        let Parts { ids: identity, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, .. } =
+            parts;
+        let Setup { name, heartbeat, election_ticks, limits, first_request } = setup;
+        store.trim(&dead);
+        let progress = Arc::new(Progress::new(applied.0, applied.1));
+        let registry = Arc::new(Registry::new());
+        let ids = Arc::new(RequestIds::new(identity.member, first_request));
+        let shared = state.shared().clone();
+        let room = Arc::new(Room::default());
+        let client_urls = vec![format!("http://{name}:2379")];
+        let duties = Duties::new(
+            shared.clone(),
+            progress.clone(),
+            ids.clone(),
+            Publish::new(identity.member.0, name, client_urls),
+            room.clone(),
+            ClusterVersion::new(3, 7),
+            Leases::new(shared.lessor.clone(), heartbeat * election_ticks, true, &registry),
+            None,
+            Arc::new(ByKind::requests(&registry)),
+        );
+        let checkpoints = Checkpoints::new(limits, checkpoint);
+        let timing = ApplyTiming::new(&registry, Duration::MAX);
+        let owners = Owners {
+            member: Member::new(raft, heartbeat, checkpoints, duties, progress.clone(), Duration::ZERO),
+            log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }, LogTiming::new(&registry)),
+            apply: Applier::new(state, window, progress.clone(), applied.0, TrimPace::default(), timing),
+            store: StoreKeeper::new(store, StoreTiming::new(&registry)),
+        };
+        let waiting = Waiting {
+            member: Vec::new(),
+            log: Vec::new(),
+            apply: Vec::new(),
+            store: Vec::new(),
+            apply_has_more: false,
+            store_has_more: true,
+            log_may_mark: false,
+        };
+        Engine { owners, waiting, ids, shared, progress, room }
+    }
+
+    /// The member itself, to look at.
+    pub fn member(&self) -> &Member<P, R> {
+        &self.owners.member
+    }
+
+    /// A number for a request, as no other request has it.
+    pub fn next_id(&self) -> RequestId {
+        self.ids.take()
+    }
+
+    /// Hands the member something.
+    pub fn bring(&mut self, input: Input<P, R>) {
+        self.waiting.member.push(input);
+    }
+
+    /// Somebody wants a request in the log.
+    pub fn propose(&mut self, id: RequestId, request: pb::InternalRaftRequest, waiter: P) {
+        let data = encode(id, &Caller::default(), request);
+        self.bring(Input::Propose(Proposal { id, data, waiter }));
+    }
+
+    /// Those who are short of space try again, as they do now and then.
+    pub fn look_for_space(&mut self) {
+        self.waiting.log_may_mark |= self.room.is_short();
+        self.waiting.store_has_more |= self.room.is_short();
+    }
+
+    /// Who has something to do.
+    pub fn busy(&self, now: Duration) -> impl Iterator<Item = Owner> {
+        let Waiting { member, log, apply, store, apply_has_more, store_has_more, log_may_mark } = &self.waiting;
+        let has_room = self.owners.apply.has_room();
+        [
+            (Owner::Member, !member.is_empty() || self.owners.member.next_turn() <= now),
+            (Owner::Log, !log.is_empty() || *log_may_mark),
+            // Its thread would wait for the store to make room.
+            (Owner::Apply, (!apply.is_empty() || *apply_has_more) && has_room),
+            (Owner::Store, !store.is_empty() || *store_has_more),
+        ]
+        .into_iter()
+        .filter_map(|(owner, is_busy)| is_busy.then_some(owner))
+    }
+
+    /// One step of an owner. `now` is on the member's clock.
+    pub fn step(&mut self, owner: Owner, now: Duration, happened: &mut Vec<Happening<P, R>>) -> Result<(), Stopped> {
+        match owner {
+            Owner::Member => self.step_member(now, happened),
+            Owner::Log => self.step_log(happened)?,
+            Owner::Apply => self.step_apply(happened)?,
+            Owner::Store => self.step_store(happened)?,
+        }
+        Ok(())
+    }
+
+    /// Begins to stop as on SIGTERM: [`Happening::Closed`] is the end.
+    pub fn close(&mut self, now: Duration, happened: &mut Vec<Happening<P, R>>) {
+        self.bring(Input::Stop);
+        self.step_member(now, happened);
+        self.waiting.log.push(LogJob::Close(self.owners.member.unwritten_hard_state()));
+        self.waiting.apply.push(ApplyJob::Close);
+    }
+
+    /// Whether nothing waits for the log writer.
+    pub fn log_is_idle(&self) -> bool {
+        self.waiting.log.is_empty()
+    }
+
+    fn step_member(&mut self, now: Duration, happened: &mut Vec<Happening<P, R>>) {
+        let out = self.owners.member.turn(now, &mut self.waiting.member);
+        for save in out.save {
+            happened.push(Happening::Saving(save.entries.clone()));
+            self.waiting.log.push(LogJob::Save(save));
+        }
+        for apply in out.apply {
+            happened.push(Happening::Applying(apply.entries.clone()));
+            self.waiting.apply.push(ApplyJob::Apply(apply));
+        }
+        self.waiting.store.extend(out.checkpoint.map(|(_, hard_state)| StoreJob::Checkpoint(hard_state)));
+        happened.extend(out.messages.into_iter().map(Happening::Sent));
+        happened.extend(out.refused.into_iter().map(|(waiter, why)| Happening::Refused(waiter, why)));
+        happened.extend(out.reads.into_iter().map(|(reader, confirmed)| Happening::Read(reader, confirmed)));
+    }
+
+    fn step_log(&mut self, happened: &mut Vec<Happening<P, R>>) -> Result<(), Stopped> {
+        let saves = self.waiting.log.iter().filter_map(|job| match job {
+            LogJob::Save(save) => save.entries.last().map(|entry| entry.index),
+            _ => None,
+        });
+        let last = saves.last();
+        let done = match self.waiting.log.is_empty() {
+            true => self.owners.log.idle()?,
+            false => self.owners.log.step(&mut self.waiting.log)?,
+        };
+        happened.push(Happening::Logged(last));
+        self.room.set_log_is_short(done.is_short_of_space);
+        self.waiting.log_may_mark = done.saved.is_some() || done.checkpointed.is_some();
+        self.waiting.member.extend(done.saved.map(Input::Saved));
+        if let Some((index, conf)) = done.checkpointed {
+            happened.push(Happening::Checkpointed(index));
+            self.waiting.member.push(Input::Checkpointed { index, conf });
+        }
+        Ok(())
+    }
+
+    fn step_apply(&mut self, happened: &mut Vec<Happening<P, R>>) -> Result<(), Stopped> {
+        let done = self.owners.apply.step(&mut self.waiting.apply, true)?;
+        self.waiting.apply_has_more = done.has_more;
+        if done.has_applied {
+            happened.push(Happening::Published);
+        }
+        self.waiting.member.extend(done.conf_changes.into_iter().map(Input::ConfChanged));
+        if !done.duties_done.is_empty() {
+            self.waiting.member.push(Input::DutyDone(done.duties_done));
+        } else if done.wakes_member {
+            self.waiting.member.push(Input::Applied);
+        }
+        happened.extend(done.answers.into_iter().map(|(waiter, outcome)| Happening::Answered(waiter, outcome)));
+        if !done.dead.is_empty() {
+            happened.push(Happening::Trimmed(done.dead.len()));
+            self.waiting.store.push(StoreJob::Trim(done.dead));
+        }
+        if done.is_closed {
+            self.waiting.store.push(StoreJob::Close);
+        }
+        if done.waits_for_store {
+            self.waiting.store.push(StoreJob::Flush);
+        } else if done.has_applied {
+            self.waiting.store.push(StoreJob::Write);
+        }
+        Ok(())
+    }
+
+    fn step_store(&mut self, happened: &mut Vec<Happening<P, R>>) -> Result<(), Stopped> {
+        let done = self.owners.store.step(&mut self.waiting.store)?;
+        self.waiting.store_has_more = done.has_more;
+        self.room.set_store_is_short(done.is_short_of_space);
+        self.waiting.apply.extend(done.flushed.map(ApplyJob::Stored));
+        self.waiting.log.extend(done.checkpoint.map(LogJob::Checkpoint));
+        if done.is_closed {
+            happened.push(Happening::Closed);
+        }
+        Ok(())
+    }
+}
