@@ -1,5 +1,6 @@
 //! Bytes on disk. This crate knows neither keys nor roles.
 
+pub mod bbolt;
 mod checksum;
 mod effect;
 mod revision;
