@@ -193,7 +193,12 @@ fn append(from: NodeId, to: NodeId, index: u64, length: usize) -> Message {
     let entry =
         Entry { term: Term(2), index: Index(index), kind: EntryKind::Normal, data: vec![index as u8; length].into() };
     let prev = LogPosition { term: Term(2), index: Index(index - 1) };
-    Message { to, from, term: Term(2), body: Body::Append { prev, entries: vec![entry], commit: Index(index - 1) } }
+    Message {
+        to,
+        from,
+        term: Term(2),
+        body: Body::Append { prev, entries: vec![entry].into(), commit: Index(index - 1) },
+    }
 }
 
 fn snapshot(from: NodeId, to: NodeId) -> Message {

@@ -278,8 +278,8 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
     };
     let vote = |kind| Body::Vote(VoteRequest { kind, last: position, transfer: context == CAMPAIGN_TRANSFER });
     Ok(match kind {
-        Type::MsgProp => Body::Propose(entries),
-        Type::MsgApp => Body::Append { prev: position, entries, commit },
+        Type::MsgProp => Body::Propose(entries.into()),
+        Type::MsgApp => Body::Append { prev: position, entries: entries.into(), commit },
         Type::MsgAppResp if rejected => {
             let hint = LogPosition { term: position.term, index: Index(message.reject_hint.unwrap_or_default()) };
             Body::AppendRejected { index, hint }
@@ -333,9 +333,9 @@ mod tests {
         let context = || Bytes::from_static(b"12345678");
         let vote = |kind, transfer| Body::Vote(VoteRequest { kind, last: at(3, 7), transfer });
         let bodies = [
-            Body::Propose(vec![entry.clone(), Entry::default()]),
-            Body::Append { prev: at(2, 7), entries: vec![entry], commit: Index(6) },
-            Body::Append { prev: at(0, 0), entries: vec![], commit: Index(0) },
+            Body::Propose(vec![entry.clone(), Entry::default()].into()),
+            Body::Append { prev: at(2, 7), entries: vec![entry].into(), commit: Index(6) },
+            Body::Append { prev: at(0, 0), entries: vec![].into(), commit: Index(0) },
             Body::AppendAccepted { index: Index(8) },
             Body::AppendRejected { index: Index(8), hint: at(2, 5) },
             vote(VoteKind::Pre, false),

@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ferrite_raft::{Body, ConfState, Config, Index, MemoryLog, Message, NodeId, RawNode, Term};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ferrite_raft::{Body, ConfState, Config, Index, MemoryLog, Message, NodeId, RawNode, StorageWrites, Term};
 
 use trio::Trio;
 
@@ -17,7 +17,7 @@ fn commit(criterion: &mut Criterion) {
     let data = || Bytes::from(vec![0; 128]);
     for batch in [1, 64] {
         group.throughput(Throughput::Elements(batch));
-        let mut trio = Trio::new();
+        let mut trio = Trio::new(StorageWrites::Synchronous);
         group.bench_function(format!("batch_{batch}"), |bencher| {
             bencher.iter(|| {
                 trio.round(|leader| (0..batch).try_for_each(|_| leader.propose(data())));
@@ -25,7 +25,7 @@ fn commit(criterion: &mut Criterion) {
             });
         });
     }
-    let mut trio = Trio::new();
+    let mut trio = Trio::new(StorageWrites::Synchronous);
     group.bench_function("batch_64_at_once", |bencher| {
         bencher.iter(|| {
             trio.round(|leader| leader.propose_batch((0..64).map(|_| data())));
@@ -40,7 +40,7 @@ fn log_length(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("log_length");
     let data = Bytes::from_static(&[0; 128]);
     for length in [1_000, 100_000, 1_000_000] {
-        let mut trio = Trio::new();
+        let mut trio = Trio::new(StorageWrites::Synchronous);
         while trio.applied() < Index(length) {
             trio.round(|leader| leader.propose_batch((0..64).map(|_| data.clone())));
         }
@@ -75,21 +75,19 @@ fn idle(criterion: &mut Criterion) {
             black_box(one.has_ready())
         });
     });
+    let mut groups: Vec<_> = (0..10_000).map(follower).collect();
     group.throughput(Throughput::Elements(10_000));
     group.bench_function("tick_of_10000_groups", |bencher| {
-        bencher.iter_batched_ref(
-            || (0..10_000).map(follower).collect::<Vec<_>>(),
-            |groups| {
-                groups
-                    .iter_mut()
-                    .map(|node| {
-                        node.tick();
-                        usize::from(node.has_ready())
-                    })
-                    .sum::<usize>()
-            },
-            BatchSize::LargeInput,
-        );
+        bencher.iter(|| {
+            let work = |node: &mut RawNode<MemoryLog>| {
+                node.tick();
+                usize::from(node.has_ready())
+            };
+            groups.iter_mut().map(work).sum::<usize>()
+        });
+    });
+    group.bench_function("tick_of_10000_quiesced_groups", |bencher| {
+        bencher.iter(|| groups.iter_mut().for_each(RawNode::tick_quiesced));
     });
     group.finish();
 }

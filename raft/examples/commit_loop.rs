@@ -8,6 +8,7 @@ mod trio;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ferrite_raft::StorageWrites;
 use rustix::time::{ClockId, clock_gettime};
 
 use trio::Trio;
@@ -23,7 +24,7 @@ fn main() {
         |place: usize, default| arguments.get(place).map_or(default, |text: &String| text.parse().expect("a number"));
     let (batch, entries) = (number(0, 64), number(1, 1_000_000));
     let at_once = arguments.get(2).is_some_and(|word| word == "at-once");
-    let mut trio = Trio::new();
+    let mut trio = Trio::new(StorageWrites::Synchronous);
     let mut run = |entries: usize| {
         for round in 0..entries.div_ceil(batch) {
             let mut data = (0..batch).map(|_| Bytes::from(vec![0; 128]));

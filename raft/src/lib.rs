@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 // What everybody speaks of.
+mod entries;
 mod message;
 mod ready;
 mod types;
@@ -36,6 +37,7 @@ mod cluster;
 
 pub use bootstrap::{BootstrapError, Peer};
 pub use config::{Config, ConfigError, ReadOnlyMode, StorageWrites};
+pub use entries::Entries;
 pub use error::{NewError, ProposeError, StepError};
 pub use log::memory::MemoryLog;
 pub use log::store::{LogError, LogStore};

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use crate::types::{Entry, Index, LogPosition, NodeId, Snapshot, Term};
+use crate::entries::Entries;
+use crate::types::{Index, LogPosition, NodeId, Snapshot, Term};
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +24,13 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A follower hands a proposal on to the leader. The entries have no term and index yet.
-    Propose(Vec<Entry>),
+    Propose(Entries),
     /// The leader's entries behind `prev`, and how far the log is committed.
     Append {
         /// What comes before the entries: the follower must hold it.
         prev: LogPosition,
         /// What follows; empty if only the commit index is news, or to ask.
-        entries: Vec<Entry>,
+        entries: Entries,
         /// How far the leader's log is committed.
         commit: Index,
     },

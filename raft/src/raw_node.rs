@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::bootstrap::{BootstrapError, Peer};
 use crate::config::{Config, StorageWrites};
+use crate::entries::Entries;
 use crate::error::{NewError, ProposeError, StepError};
 use crate::log::store::LogStore;
 use crate::logger::{BoxedLogger, Silent, traced};
@@ -23,6 +24,8 @@ pub struct RawNode<L> {
     writes: StorageWrites,
     /// What the owner was told last.
     told: Told,
+    /// An empty one, with the room for the next.
+    room: Ready,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +70,7 @@ impl<L: LogStore> RawNode<L> {
         let mut told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
         // What it goes on with and what is saved may differ: then that is owed.
         (told.hard_state.term, told.hard_state.vote) = (saved.term, saved.vote);
-        Ok(RawNode { raft, writes: config.writes, told })
+        Ok(RawNode { raft, writes: config.writes, told, room: Ready::default() })
     }
 
     /// Gives a node that has never run its first members, one entry each, committed in term 1. Every one of these nodes must
@@ -122,8 +125,8 @@ impl<L: LogStore> RawNode<L> {
     /// # Errors
     /// As `propose`; also if there is none.
     pub fn propose_batch(&mut self, data: impl IntoIterator<Item = Bytes>) -> Result<(), ProposeError> {
-        let mut entries: Vec<Entry> = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
-        self.raft.propose(&mut entries)
+        let mut entries: Entries = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
+        self.raft.propose(entries.as_mut_slice())
     }
 
     /// Proposes a change of members (thesis, chapter 4). If another one is under way or it does not fit, an empty entry is
@@ -206,37 +209,40 @@ impl<L: LogStore> RawNode<L> {
         }
         let hands_out_unsaved = self.hands_out_unsaved();
         let Raft { core, role } = &mut self.raft;
-        let soft_state = role.soft_state(core.id);
-        let hard_state = core.hard_state();
-        let (snapshot, entries) = core.log.take_to_save();
-        let committed = core.log.take_to_apply(hands_out_unsaved);
-        let outbox = std::mem::take(&mut core.outbox);
+        let mut ready = std::mem::take(&mut self.room);
+        ready.snapshot = core.log.take_to_save(&mut ready.entries);
+        core.log.take_to_apply(hands_out_unsaved, &mut ready.committed);
+        // What is owed goes out, and what comes next is gathered in the room that came back.
+        std::mem::swap(&mut ready.messages, &mut core.outbox.messages);
+        std::mem::swap(&mut ready.messages_after_save, &mut core.outbox.after_save);
+        std::mem::swap(&mut ready.read_states, &mut core.outbox.read_states);
+        let own = std::mem::take(&mut core.outbox.own);
 
-        let hard_state_changed = hard_state != self.told.hard_state;
+        let (soft_state, hard_state) = (role.soft_state(core.id), core.hard_state());
         let (old, new) = (self.told.hard_state, hard_state);
-        let must_sync = !entries.is_empty() || (new.term, new.vote) != (old.term, old.vote);
-        let to_save = !entries.is_empty() || hard_state_changed || snapshot.is_some();
-        let save = (to_save || !outbox.after_save.is_empty() || !outbox.own.is_empty()).then(|| SaveTicket {
+        ready.soft_state = (soft_state != self.told.soft_state).then_some(soft_state);
+        ready.hard_state = (new != old).then_some(new);
+        ready.must_sync = !ready.entries.is_empty() || (new.term, new.vote) != (old.term, old.vote);
+        let to_save = !ready.entries.is_empty() || ready.hard_state.is_some() || ready.snapshot.is_some();
+        ready.save = (to_save || !ready.messages_after_save.is_empty() || !own.is_empty()).then(|| SaveTicket {
             term: core.term,
-            own: outbox.own,
+            own,
             log_end: core.log.has_unsaved_entries().then(|| core.log.last()),
-            snapshot: snapshot.as_ref().map(|snapshot| snapshot.meta.index),
+            snapshot: ready.snapshot.as_ref().map(|snapshot| snapshot.meta.index),
         });
-        let soft_state_changed = soft_state != self.told.soft_state;
         self.told = Told { soft_state, hard_state };
         traced!(core, Ready);
-        Some(Ready {
-            soft_state: soft_state_changed.then_some(soft_state),
-            messages: outbox.messages,
-            hard_state: hard_state_changed.then_some(hard_state),
-            entries,
-            snapshot,
-            messages_after_save: outbox.after_save,
-            save,
-            must_sync,
-            committed,
-            read_states: outbox.read_states,
-        })
+        Some(ready)
+    }
+
+    /// Takes back a `Ready` that was dealt with, for the room in its lists: an owner who drains them and does this costs a
+    /// steady stream of entries no allocation. Whoever moves the lists elsewhere need not call this.
+    ///
+    /// # Panics
+    /// If its ticket is still there: a save that is not reported never counts.
+    pub fn recycle(&mut self, ready: Ready) {
+        assert!(ready.save.is_none(), "a Ready was given back with a save that was never reported");
+        self.room = ready.into_room();
     }
 
     /// All that came with this ticket is durable, and so is all that was taken before it.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 /// 4. answer the reads in `read_states` as soon as their index is applied.
 ///
 /// The log store must hold the entries and the snapshot before the next call of the node that owns it.
+/// [`RawNode::recycle`](crate::RawNode::recycle) takes it back when it was dealt with, for the room in its lists.
 #[derive(Debug, Default)]
 pub struct Ready {
     /// Who leads and what this node is, if either changed.
@@ -40,7 +41,26 @@ pub struct Ready {
     pub read_states: Vec<ReadState>,
 }
 
+/// Lists that a burst has made longer than this are not kept.
+const ROOM_KEPT: usize = 1024;
+
 impl Ready {
+    /// An empty one with the same room.
+    pub(crate) fn into_room(self) -> Ready {
+        fn emptied<T>(mut list: Vec<T>) -> Vec<T> {
+            list.clear();
+            if list.capacity() > ROOM_KEPT { Vec::new() } else { list }
+        }
+        Ready {
+            messages: emptied(self.messages),
+            entries: emptied(self.entries),
+            messages_after_save: emptied(self.messages_after_save),
+            committed: emptied(self.committed),
+            read_states: emptied(self.read_states),
+            ..Ready::default()
+        }
+    }
+
     /// The same in the plain form, for an owner whose writes are `Synchronous`: it saves, sends, applies, and says with one
     /// word that all of it is done.
     pub fn into_plain(mut self) -> PlainReady {

@@ -48,7 +48,7 @@ impl<L: LogStore> Raft<L> {
                     self.core.snapshot_from_leader(from, snapshot);
                 }
             }
-            Body::Propose(mut entries) => self.propose(&mut entries).map_err(StepError::Propose)?,
+            Body::Propose(mut entries) => self.propose(entries.as_mut_slice()).map_err(StepError::Propose)?,
             Body::TransferLeader => self.transfer_leader(from),
             Body::TimeoutNow => self.timeout_now(from),
             Body::ReadIndex { context } => match &mut self.role {

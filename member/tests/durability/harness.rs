@@ -78,7 +78,11 @@ impl Past {
     /// Takes the log of a member that has just been opened: the beginning of this one.
     fn continue_with(mut self, log: &impl LogStore) -> Past {
         let (first, last) = (log.first_index(), log.last_index());
-        for entry in log.entries(first, last.next(), u64::MAX).unwrap_or_default() {
+        let mut entries = Vec::new();
+        if first <= last {
+            log.entries(first, last.next(), u64::MAX, &mut entries).expect("all from the first to the last entry");
+        }
+        for entry in entries {
             match self.entries.get(entry.index.0 as usize - 1) {
                 Some(known) => assert_eq!(&entry, known, "another entry than was saved"),
                 None => self.push(entry),

@@ -171,7 +171,7 @@ impl Reader {
         }
         let entries = std::mem::take(&mut self.entries);
         self.taken_bytes = 0;
-        let body = Body::Append { prev, entries, commit };
+        let body = Body::Append { prev, entries: entries.into(), commit };
         let message = Message { to: self.local, from: self.remote, term: prev.term, body };
         self.stream.pass(&message);
         Ok(Frame::Message(message))

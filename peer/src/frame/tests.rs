@@ -19,7 +19,7 @@ fn message(term: u64, body: Body) -> Message {
 }
 
 fn append(term: u64, prev: LogPosition, entries: Vec<Entry>) -> Message {
-    message(term, Body::Append { prev, entries, commit: Index(3) })
+    message(term, Body::Append { prev, entries: entries.into(), commit: Index(3) })
 }
 
 fn write(stream: Stream, messages: &[Message]) -> Bytes {
@@ -56,7 +56,7 @@ fn what_is_written_is_read_however_it_is_cut() {
     let others = vec![
         message(5, Body::Heartbeat { commit: Index(3), context: Bytes::from_static(b"12345678") }),
         message(5, Body::AppendAccepted { index: Index(7) }),
-        message(0, Body::Propose(vec![Entry { data: Bytes::from_static(b"x"), ..Entry::default() }])),
+        message(0, Body::Propose(vec![Entry { data: Bytes::from_static(b"x"), ..Entry::default() }].into())),
     ];
     for (stream, messages) in [(Stream::MsgApp, appends), (Stream::Message, others)] {
         let bytes = write(stream, &messages);

@@ -19,20 +19,20 @@ struct Node {
 }
 
 impl Node {
-    fn new(id: u64) -> Node {
+    fn new(id: u64, writes: StorageWrites) -> Node {
         let mut meta = SnapshotMeta { index: Index(1), term: Term(1), ..SnapshotMeta::default() };
         meta.conf.voters = vec![NodeId(1), NodeId(2), NodeId(3)];
         let mut log = MemoryLog::new();
         log.apply_snapshot(Snapshot { meta, data: Bytes::new() }).expect("an empty log");
-        let config = Config { applied: Index(1), writes: StorageWrites::Synchronous, ..Config::new(NodeId(id)) };
+        let config = Config { applied: Index(1), writes, ..Config::new(NodeId(id)) };
         Node { raft: RawNode::new(config, log).expect("a valid configuration"), applied: Index(1) }
     }
 }
 
 impl Trio {
     /// Three nodes, the first of which leads.
-    pub fn new() -> Trio {
-        let mut trio = Trio { nodes: [1, 2, 3].map(Node::new), network: VecDeque::new() };
+    pub fn new(writes: StorageWrites) -> Trio {
+        let mut trio = Trio { nodes: [1, 2, 3].map(|id| Node::new(id, writes)), network: VecDeque::new() };
         trio.nodes[0].raft.campaign();
         trio.settle();
         assert_eq!(trio.nodes[0].raft.soft_state().role, RoleKind::Leader);
@@ -61,19 +61,21 @@ impl Trio {
         loop {
             let mut busy = false;
             for node in &mut self.nodes {
-                while let Some(ready) = node.raft.take_ready() {
+                while let Some(mut ready) = node.raft.take_ready() {
                     busy = true;
                     let log = node.raft.log_mut();
-                    log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
-                    self.network.extend(ready.messages);
-                    self.network.extend(ready.messages_after_save);
-                    if let Some(ticket) = ready.save {
+                    let entries = ready.entries.drain(..);
+                    log.save(ready.snapshot.take(), entries, ready.hard_state).expect("a newer snapshot");
+                    self.network.extend(ready.messages.drain(..));
+                    self.network.extend(ready.messages_after_save.drain(..));
+                    if let Some(ticket) = ready.save.take() {
                         node.raft.saved(ticket);
                     }
                     if let Some(last) = ready.committed.last() {
                         node.applied = last.index;
                         node.raft.applied(last.index);
                     }
+                    node.raft.recycle(ready);
                 }
             }
             if !busy && self.network.is_empty() {

@@ -10,29 +10,37 @@ pub fn broken(contract: &str, found: &str) -> ! {
     panic!("the log store broke its contract: {contract}; {found}")
 }
 
-/// Reads entries that the store said it has.
-pub fn entries<L: LogStore>(store: &L, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
-    let entries = match store.entries(from, until, max_size) {
-        Ok(entries) => entries,
+/// Reads entries that the store said it has, and returns how many it appended.
+pub fn entries<L: LogStore>(
+    store: &L,
+    from: Index,
+    until: Index,
+    max_size: u64,
+    into: &mut Vec<Entry>,
+) -> Result<usize, LogError> {
+    let held = into.len();
+    match store.entries(from, until, max_size, into) {
+        Ok(()) => {}
         Err(LogError::Compacted) => return Err(LogError::Compacted),
         Err(error) => broken(
             "entries() has all from first_index to last_index",
             &format!("entries {from}..{until} cannot be read: {error}"),
         ),
-    };
+    }
+    let entries = &into[held..];
     if entries.is_empty() || entries.len() as u64 > until.0 - from.0 {
         let found = format!("{} entries for {from}..{until}", entries.len());
         broken("entries() returns at least one entry, and none beyond what is asked for", &found);
     }
     let mut before = LogPosition { term: Term(0), index: from.prev() };
-    for entry in &entries {
+    for entry in entries {
         if entry.index != before.index.next() || entry.term < before.term {
             let found = format!("{}/{} behind {}/{}", entry.term, entry.index, before.term, before.index);
             broken("entries() returns entries in order, and their terms never go down", &found);
         }
         before = entry.position();
     }
-    Ok(entries)
+    Ok(entries.len())
 }
 
 /// Reads the term of an entry that the store said it has.

@@ -184,7 +184,7 @@ impl LogStore for MemoryLog {
         self.entries.get(place).map(|entry| entry.term).ok_or(LogError::Unavailable)
     }
 
-    fn entries(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
+    fn entries(&self, from: Index, until: Index, max_size: u64, into: &mut Vec<Entry>) -> Result<(), LogError> {
         if from <= self.base.index {
             return Err(LogError::Compacted);
         }
@@ -192,7 +192,8 @@ impl LogStore for MemoryLog {
             return Err(LogError::Unavailable);
         }
         let place = |index: Index| (index.0 - self.base.index.0 - 1) as usize;
-        Ok(take_up_to(self.entries.range(place(from)..place(until)), max_size))
+        into.extend(take_up_to(self.entries.range(place(from)..place(until)), max_size).cloned());
+        Ok(())
     }
 
     fn snapshot(&self) -> Result<Snapshot, LogError> {
@@ -200,8 +201,12 @@ impl LogStore for MemoryLog {
     }
 }
 
-/// The first entries that together are not longer than `max_size`, but one at least.
-pub(crate) fn take_up_to<'e>(entries: impl ExactSizeIterator<Item = &'e Entry> + Clone, max_size: u64) -> Vec<Entry> {
+/// The first entries that together are not longer than `max_size`, but one at least. How many they are is known at once,
+/// so that whoever collects them makes room once.
+pub(crate) fn take_up_to<'e>(
+    entries: impl ExactSizeIterator<Item = &'e Entry> + Clone,
+    max_size: u64,
+) -> impl ExactSizeIterator<Item = &'e Entry> {
     let mut size = 0_u64;
     let fitting = entries
         .clone()
@@ -211,9 +216,7 @@ pub(crate) fn take_up_to<'e>(entries: impl ExactSizeIterator<Item = &'e Entry> +
             *place == 0 || size <= max_size
         })
         .count();
-    let mut taken = Vec::with_capacity(fitting);
-    taken.extend(entries.take(fitting).cloned());
-    taken
+    entries.take(fitting)
 }
 
 #[cfg(test)]
@@ -248,8 +251,9 @@ mod tests {
     fn entries_come_up_to_a_size_and_one_at_least() {
         let one = entry(4, 4).encoded_len();
         let check = |from, until, max, expected: Result<&[u64], LogError>| {
-            let read = log(&[4, 5, 6]).entries(Index(from), Index(until), max);
-            let indices = read.map(|entries| entries.iter().map(|entry| entry.index.0).collect::<Vec<_>>());
+            let mut entries = Vec::new();
+            let read = log(&[4, 5, 6]).entries(Index(from), Index(until), max, &mut entries);
+            let indices = read.map(|()| entries.iter().map(|entry| entry.index.0).collect::<Vec<_>>());
             assert_eq!(indices, expected.map(<[u64]>::to_vec), "{from}..{until} max {max}");
         };
         //    from until max            read

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod store;
 mod unsaved;
 
+use crate::entries::Entries;
 use crate::log::budget::ApplyBudget;
 use crate::log::memory::take_up_to;
 use crate::log::store::{LogError, LogStore};
@@ -118,12 +119,7 @@ impl<L: LogStore> RaftLog<L> {
     }
 
     /// Appends the leader's entries if the log holds `prev`, and returns the last index that is now equal to the leader's.
-    pub fn append_from_leader(
-        &mut self,
-        prev: LogPosition,
-        mut entries: Vec<Entry>,
-        logger: &BoxedLogger,
-    ) -> Option<Index> {
+    pub fn append_from_leader(&mut self, prev: LogPosition, entries: Entries, logger: &BoxedLogger) -> Option<Index> {
         let unseen = planted(Mutation::AppendAnywhere) && prev.index <= self.last_index();
         let meets = self.holds(prev) || unseen;
         if !meets {
@@ -148,7 +144,7 @@ impl<L: LogStore> RaftLog<L> {
                 first.index,
                 self.committed
             );
-            self.unsaved.append(entries.drain(place..), first.index, logger);
+            self.unsaved.append(entries.into_iter().skip(place), first.index, logger);
         }
         Some(last_new)
     }
@@ -198,8 +194,9 @@ impl<L: LogStore> RaftLog<L> {
         self.unsaved.has_new()
     }
 
-    pub fn take_to_save(&mut self) -> (Option<Snapshot>, Vec<Entry>) {
-        self.unsaved.take_new()
+    /// Hands out what is to be saved: the snapshot, and the entries into `into`.
+    pub fn take_to_save(&mut self, into: &mut Vec<Entry>) -> Option<Snapshot> {
+        self.unsaved.take_new(into)
     }
 
     pub fn saved(&mut self, position: LogPosition, logger: &BoxedLogger) {
@@ -219,20 +216,18 @@ impl<L: LogStore> RaftLog<L> {
         self.applying < self.applicable(unsaved_too)
     }
 
-    /// Hands out committed entries, unless as much as the budget allows is out.
-    pub fn take_to_apply(&mut self, unsaved_too: bool) -> Vec<Entry> {
+    /// Hands out committed entries into `into`, which is empty, unless as much as the budget allows is out.
+    pub fn take_to_apply(&mut self, unsaved_too: bool, into: &mut Vec<Entry>) {
         let until = self.applicable(unsaved_too);
         if self.applying >= until {
-            return Vec::new();
+            return;
         }
-        let entries = self
-            .slice(self.applying.next(), until.next(), self.budget.left())
+        self.read(self.applying.next(), until.next(), self.budget.left(), into)
             .unwrap_or_else(|e| panic!("unexpected error when getting unapplied entries ({e})"));
-        if let Some(last) = entries.last() {
+        if let Some(last) = into.last() {
             self.applying = last.index;
-            self.budget.take(&entries, until);
+            self.budget.take(into, until);
         }
-        entries
     }
 
     /// How far committed entries may be handed out now.
@@ -261,41 +256,50 @@ impl<L: LogStore> RaftLog<L> {
         self.budget.give_back(index)
     }
 
-    /// Entries from `from` on, as many as fit.
-    pub fn entries(&self, from: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
-        if from > self.last_index() {
-            return Ok(Vec::new());
+    /// Entries from `from` on, as many as fit, to be sent.
+    pub fn entries(&self, from: Index, max_size: u64) -> Result<Entries, LogError> {
+        let until = self.last_index().next();
+        if from >= until {
+            return Ok(Entries::default());
         }
-        self.slice(from, self.last_index().next(), max_size)
+        if from >= self.unsaved.offset() {
+            return Ok(take_up_to(self.unsaved.range(from, until), max_size).cloned().collect());
+        }
+        self.slice(from, until, max_size).map(Entries::from)
     }
 
     /// Entries of `from..until`, as many as fit into `max_size`, but one at least.
     pub fn slice(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
+        let mut entries = Vec::new();
+        self.read(from, until, max_size, &mut entries)?;
+        Ok(entries)
+    }
+
+    /// Appends entries of `from..until` to `into`: as many as fit into `max_size`, but one at least.
+    fn read(&self, from: Index, until: Index, max_size: u64, into: &mut Vec<Entry>) -> Result<(), LogError> {
         if from < self.first_index() {
             return Err(LogError::Compacted);
         }
         if from >= until {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let offset = self.unsaved.offset();
         if from >= offset {
-            return Ok(take_up_to(self.unsaved.range(from, until), max_size));
+            into.extend(take_up_to(self.unsaved.range(from, until), max_size).cloned());
+            return Ok(());
         }
         let cut = until.min(offset);
-        let mut entries = contract::entries(&self.store, from, cut, max_size)?;
-        if until <= offset || (entries.len() as u64) < cut.0 - from.0 {
-            return Ok(entries);
+        let read = contract::entries(&self.store, from, cut, max_size, into)?;
+        if until <= offset || (read as u64) < cut.0 - from.0 {
+            return Ok(());
         }
-        let size: u64 = entries.iter().map(Entry::encoded_len).sum();
-        if size >= max_size {
-            return Ok(entries);
+        let size: u64 = into[into.len() - read..].iter().map(Entry::encoded_len).sum();
+        let left = max_size.saturating_sub(size);
+        // Something is read already: what is next may be left out.
+        if self.unsaved.range(offset, until).next().is_some_and(|next| next.encoded_len() <= left) {
+            into.extend(take_up_to(self.unsaved.range(offset, until), left).cloned());
         }
-        let rest = take_up_to(self.unsaved.range(offset, until), max_size - size);
-        if rest.len() == 1 && size + rest[0].encoded_len() > max_size {
-            return Ok(entries);
-        }
-        entries.extend(rest);
-        Ok(entries)
+        Ok(())
     }
 
     /// Entries of `from..=last`, a page at a time: the whole of a long log must not be in memory at once.
@@ -409,7 +413,7 @@ mod tests {
         let mut log = log(&[4, 4], &[]);
         log.commit_to(Index(5));
         let logger: BoxedLogger = Box::new(Silent);
-        log.append_from_leader(at(4, 4), vec![entry(5, 6)], &logger);
+        log.append_from_leader(at(4, 4), vec![entry(5, 6)].into(), &logger);
     }
 
     #[test]
@@ -472,9 +476,12 @@ mod tests {
             let mut log = log(&[4, 4], &[5, 5]);
             log.commit_to(Index(commit));
             assert_eq!(log.has_to_apply(unsaved_too), commit > 3);
-            let taken: Vec<u64> = log.take_to_apply(unsaved_too).iter().map(|entry| entry.index.0).collect();
-            assert!(log.take_to_apply(unsaved_too).is_empty(), "nothing is handed out twice");
-            taken
+            let mut taken = Vec::new();
+            log.take_to_apply(unsaved_too, &mut taken);
+            let count = taken.len();
+            log.take_to_apply(unsaved_too, &mut taken);
+            assert_eq!(taken.len(), count, "nothing is handed out twice");
+            taken.iter().map(|entry| entry.index.0).collect::<Vec<_>>()
         };
         assert_eq!(take(3, false), [0_u64; 0]);
         assert_eq!(take(4, false), [4]);

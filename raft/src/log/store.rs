@@ -19,8 +19,8 @@ pub trait LogStore {
     /// The term of an entry from the one before the first to the last.
     fn term(&self, index: Index) -> Result<Term, LogError>;
 
-    /// Entries of `from..until`, as many as fit into `max_size` (encoded), but one at least.
-    fn entries(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError>;
+    /// Appends entries of `from..until` to `into`: as many as fit into `max_size` (encoded), but one at least.
+    fn entries(&self, from: Index, until: Index, max_size: u64, into: &mut Vec<Entry>) -> Result<(), LogError>;
 
     /// A snapshot to send to a follower that needs what is no longer in the log. It should be a new one: a follower refuses
     /// a snapshot from before it was a member.

@@ -78,13 +78,13 @@ impl Unsaved {
         self.entries.range(self.place(from)..self.place(until))
     }
 
-    /// Hands out what has not been handed out yet.
-    pub fn take_new(&mut self) -> (Option<Snapshot>, Vec<Entry>) {
+    /// Hands out what has not been handed out yet: the snapshot, and the entries into `into`.
+    pub fn take_new(&mut self, into: &mut Vec<Entry>) -> Option<Snapshot> {
         let snapshot = if self.snapshot_taken { None } else { self.snapshot.clone() };
         self.snapshot_taken = self.snapshot.is_some();
-        let entries = self.range(self.taken, self.end()).cloned().collect();
+        into.extend(self.range(self.taken, self.end()).cloned());
         self.taken = self.end();
-        (snapshot, entries)
+        snapshot
     }
 
     /// Appends one entry at the end.
@@ -179,7 +179,7 @@ mod tests {
     fn unsaved(terms: &[u64], taken: usize) -> Unsaved {
         let mut unsaved = Unsaved::new(Index(5));
         unsaved.entries.extend(entries(&terms[..taken], 5));
-        unsaved.take_new();
+        unsaved.take_new(&mut Vec::new());
         unsaved.entries.extend(entries(&terms[taken..], 5 + taken as u64));
         unsaved
     }
@@ -191,7 +191,8 @@ mod tests {
             let logger: BoxedLogger = Box::new(Silent);
             unsaved.append(entries(terms, from), Index(from), &logger);
             let all: Vec<u64> = unsaved.entries.iter().map(|entry| entry.term.0).collect();
-            let (_, taken) = unsaved.take_new();
+            let mut taken = Vec::new();
+            unsaved.take_new(&mut taken);
             let taken: Vec<u64> = taken.iter().map(|entry| entry.index.0).collect();
             assert_eq!((&all[..], &taken[..]), (held, new));
             assert!(!unsaved.has_new());
@@ -232,8 +233,8 @@ mod tests {
         unsaved.restore(snapshot);
         assert_eq!((unsaved.last_index(), unsaved.term(Index(9))), (Some(Index(9)), Some(Term(3))));
         assert!(unsaved.has_new());
-        assert!(unsaved.take_new().0.is_some());
-        assert!(unsaved.take_new().0.is_none() && !unsaved.has_new());
+        assert!(unsaved.take_new(&mut Vec::new()).is_some());
+        assert!(unsaved.take_new(&mut Vec::new()).is_none() && !unsaved.has_new());
         unsaved.snapshot_saved(Index(8));
         assert!(unsaved.has_snapshot(), "that was another one");
         unsaved.snapshot_saved(Index(9));

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::core::Core;
+use crate::entries::Entries;
 use crate::error::ProposeError;
 use crate::log::store::LogStore;
 use crate::logger::{line, traced};
@@ -63,7 +64,7 @@ impl Follower {
 }
 
 impl<L: LogStore> Core<L> {
-    pub fn append_from_leader(&mut self, from: NodeId, prev: LogPosition, entries: Vec<Entry>, commit: Index) {
+    pub fn append_from_leader(&mut self, from: NodeId, prev: LogPosition, entries: Entries, commit: Index) {
         let committed = self.log.committed();
         if prev.index < committed {
             self.send(from, Body::AppendAccepted { index: committed });

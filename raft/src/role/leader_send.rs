@@ -1,13 +1,14 @@
 //! What a leader says: entries, heartbeats, snapshots.
 
 use crate::core::Core;
+use crate::entries::Entries;
 use crate::log::contract;
 use crate::log::store::{LogError, LogStore};
 use crate::logger::line;
 use crate::message::Body;
 use crate::progress::{Progress, Shown};
 use crate::role::leader::Leader;
-use crate::types::{Entry, LogPosition, NodeId};
+use crate::types::{LogPosition, NodeId};
 
 /// Whether a message without entries is worth sending: it tells how far the log is committed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ fn send_append<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Progr
     // With a full window only empty messages go, so that a follower is asked again if all that filled it was lost.
     let entries = match progress.has_room() {
         true => core.log.entries(progress.next(), core.rules.max_size_per_message),
-        false => Ok(Vec::new()),
+        false => Ok(Entries::default()),
     };
     let Ok(entries) = entries else {
         return send_snapshot(core, to, progress);
@@ -79,7 +80,7 @@ fn send_append<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Progr
     }
     let commit = core.log.committed();
     let count = entries.len();
-    let bytes = entries.iter().map(|entry: &Entry| entry.data.len() as u64).sum();
+    let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
     core.send(to, Body::Append { prev: LogPosition { term: prev_term, index: prev }, entries, commit });
     progress.sent_entries(count, bytes);
     progress.sent_commit(commit);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChangeV2, HardState, Index, LogStore, MemberChange, MemoryLog, Message, NodeId, ProposeError,
-    RawNode, RoleKind, StepError, Term, Verdict, VoteKind, VoteRequest,
+    Body, ChangeKind, ConfChangeV2, Entries, HardState, Index, LogStore, MemberChange, MemoryLog, Message, NodeId,
+    ProposeError, RawNode, RoleKind, StepError, Term, Verdict, VoteKind, VoteRequest,
 };
 
 use crate::one::{self, GRANTED, append, at, entry, from, node, settle, snapshot, vote};
@@ -50,7 +50,7 @@ fn who_is_no_member_yet_may_lead_and_be_voted_for() {
     let mut node = node(&[1, 2, 3], |_| {});
     node.step(vote(7, 5, at(4, 9))).expect("a request");
     assert_eq!(settle(&mut node).said, [(7, GRANTED)]);
-    let body = Body::Append { prev: at(0, 0), entries: vec![entry(5, 1)], commit: Index(1) };
+    let body = Body::Append { prev: at(0, 0), entries: vec![entry(5, 1)].into(), commit: Index(1) };
     node.step(from(7, 5, body)).expect("entries");
     assert_eq!(settle(&mut node).said, [(7, Body::AppendAccepted { index: Index(1) })]);
     assert_eq!(node.soft_state().leader, Some(NodeId(7)));
@@ -141,13 +141,13 @@ fn what_no_node_says_is_refused_and_changes_nothing() {
     check(append(1, at(0, 0), vec![entry(2, 1)], 0), malformed("an entry of an impossible term"));
     check(append(3, at(2, 1), vec![entry(1, 2)], 0), malformed("an entry of an impossible term"));
     check(append(1, at(1, u64::MAX), vec![entry(1, 0)], 0), malformed("a gap between the entries"));
-    check(from(2, 0, Body::Propose(vec![])), malformed("a proposal of nothing"));
+    check(from(2, 0, Body::Propose(Entries::default())), malformed("a proposal of nothing"));
     check(snapshot(1, 0, &[1]), malformed("an empty snapshot"));
     check(snapshot(1, u64::MAX, &[1]), malformed("an index that no log reaches"));
     check(vote(2, u64::MAX, at(1, 1)), malformed("a term that no cluster reaches"));
     check(from(2, u64::MAX, Body::ReadIndex { context: Bytes::new() }), malformed("a term that no cluster reaches"));
     check(from(7, 1, Body::AppendAccepted { index: Index(1) }), StepError::PeerNotFound);
-    check(from(2, 0, Body::Propose(vec![entry(0, 0)])), StepError::Propose(ProposeError::NoLeader));
+    check(from(2, 0, Body::Propose(vec![entry(0, 0)].into())), StepError::Propose(ProposeError::NoLeader));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn an_answer_that_makes_no_sense_does_not_stop_a_leader() {
         Body::AppendAccepted { index: Index(u64::MAX) },
         Body::VoteAnswer { kind: VoteKind::Pre, verdict: Verdict::Granted },
         Body::ReadIndexAnswer { index: Index(u64::MAX), context: Bytes::new() },
-        Body::Append { prev: at(0, 0), entries: vec![], commit: Index(u64::MAX) },
+        Body::Append { prev: at(0, 0), entries: Entries::default(), commit: Index(u64::MAX) },
         Body::Heartbeat { commit: Index(u64::MAX), context: Bytes::new() },
     ] {
         let text = format!("{body:?}");

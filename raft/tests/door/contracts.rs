@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, BootstrapError, ConfChange, ConfState, Config, Entry, HardState, Index, LogError, LogStore, MemoryLog,
-    Message, NewError, NodeId, Peer, RawNode, RoleKind, Snapshot, StorageWrites, Term,
+    Body, BootstrapError, ConfChange, ConfState, Config, Entries, Entry, HardState, Index, LogError, LogStore,
+    MemoryLog, Message, NewError, NodeId, Peer, RawNode, RoleKind, Snapshot, StorageWrites, Term,
 };
 
 use crate::one::conf;
@@ -180,15 +180,16 @@ impl LogStore for Faulty {
         }
     }
 
-    fn entries(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
-        let mut entries = self.log.entries(from, until, max_size)?;
+    fn entries(&self, from: Index, until: Index, max_size: u64, into: &mut Vec<Entry>) -> Result<(), LogError> {
+        let held = into.len();
+        self.log.entries(from, until, max_size, into)?;
         match self.fault {
-            Fault::NoEntries => entries.clear(),
+            Fault::NoEntries => into.truncate(held),
             Fault::LostEntries => return Err(LogError::Unavailable),
-            Fault::Gap => entries.iter_mut().for_each(|entry| entry.index = entry.index.next()),
+            Fault::Gap => into[held..].iter_mut().for_each(|entry| entry.index = entry.index.next()),
             _ => {}
         }
-        Ok(entries)
+        Ok(())
     }
 
     fn snapshot(&self) -> Result<Snapshot, LogError> {
@@ -250,7 +251,7 @@ fn a_log_store_that_breaks_its_contract_stops_the_node_and_is_told_which_one() {
     check(Fault::NoSnapshot, snapshot, lead);
     check(Fault::LostTerm, "term() has all from the one before first_index to last_index", |node| {
         let prev = ferrite_raft::LogPosition { term: Term(1), index: Index(3) };
-        let body = Body::Append { prev, entries: vec![], commit: Index(4) };
+        let body = Body::Append { prev, entries: Entries::default(), commit: Index(4) };
         let mut short = node.log().log.clone();
         short.set_hard_state(HardState { commit: Index(2), ..short.hard_state() });
         let store = Faulty { log: short, fault: Fault::LostTerm };
@@ -261,7 +262,7 @@ fn a_log_store_that_breaks_its_contract_stops_the_node_and_is_told_which_one() {
     check(Fault::NoSnapshot, "what is reported as saved can be read", |node| {
         let prev = ferrite_raft::LogPosition { term: Term(1), index: Index(4) };
         let entries = vec![Entry { term: Term(1), index: Index(5), ..Entry::default() }];
-        let body = Body::Append { prev, entries, commit: Index(4) };
+        let body = Body::Append { prev, entries: entries.into(), commit: Index(4) };
         node.step(Message { to: NodeId(1), from: NodeId(2), term: Term(1), body }).expect("entries");
         let ready = node.take_ready().expect("an entry to save");
         node.saved(ready.save.expect("a ticket"));

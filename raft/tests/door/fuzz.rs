@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChange, ConfChangeV2, ConfState, Config, Entry, EntryKind, HardState, Index, LogPosition,
-    LogStore, MemberChange, MemoryLog, Message, NodeId, RawNode, ReadOnlyMode, Snapshot, SnapshotMeta, StorageWrites,
-    Term, Transition, Verdict, VoteKind, VoteRequest,
+    Body, ChangeKind, ConfChange, ConfChangeV2, ConfState, Config, Entries, Entry, EntryKind, HardState, Index,
+    LogPosition, LogStore, MemberChange, MemoryLog, Message, NodeId, RawNode, ReadOnlyMode, Snapshot, SnapshotMeta,
+    StorageWrites, Term, Transition, Verdict, VoteKind, VoteRequest,
 };
 
 /// How many nodes are fuzzed, and with how many messages each.
@@ -161,7 +161,7 @@ impl Fuzzed {
         }
     }
 
-    fn entries(&mut self, prev: LogPosition) -> Vec<Entry> {
+    fn entries(&mut self, prev: LogPosition) -> Entries {
         let mut before = prev;
         let orderly = self.dice.below(8) > 0;
         let count = self.dice.pick(&[0, 0, 1, 1, 2, 5]);

@@ -46,7 +46,7 @@ pub fn from(other: u64, term: u64, body: Body) -> Message {
 }
 
 pub fn append(term: u64, prev: LogPosition, entries: Vec<Entry>, commit: u64) -> Message {
-    from(2, term, Body::Append { prev, entries, commit: Index(commit) })
+    from(2, term, Body::Append { prev, entries: entries.into(), commit: Index(commit) })
 }
 
 pub fn vote(other: u64, term: u64, last: LogPosition) -> Message {

@@ -432,3 +432,35 @@ fn a_read_after_a_crash_sees_what_was_saved_before_it() {
     let ready = node.take_ready().expect("the read");
     assert_eq!(ready.read_states.iter().map(|read| read.index).collect::<Vec<_>>(), [Index(3)]);
 }
+
+#[test]
+fn a_ready_that_came_back_leaves_nothing_behind_in_the_next() {
+    let mut node = node(&[1], |_| {});
+    node.campaign();
+    for number in 0..10_u8 {
+        if node.soft_state().role == RoleKind::Leader {
+            node.propose(Bytes::copy_from_slice(&[number])).expect("it leads");
+        }
+        while let Some(mut ready) = node.take_ready() {
+            write(&mut node, &ready);
+            assert!(ready.entries.len() <= 1 && ready.committed.len() <= 1, "{ready:?}");
+            if let Some(ticket) = ready.save.take() {
+                node.saved(ticket);
+            }
+            if let Some(last) = ready.committed.last() {
+                node.applied(last.index);
+            }
+            node.recycle(ready);
+        }
+    }
+    assert_eq!(node.status().applied, Index(10));
+}
+
+#[test]
+#[should_panic(expected = "a Ready was given back with a save that was never reported")]
+fn a_ready_does_not_come_back_before_its_save_is_reported() {
+    let mut node = node(&[1], |_| {});
+    node.campaign();
+    let ready = node.take_ready().expect("a vote to save");
+    node.recycle(ready);
+}

@@ -289,7 +289,9 @@ impl Environment {
         let text = if last < first {
             format!("log is empty: first index={first}, last index={last}")
         } else {
-            describe::entries(&log.entries(first, last.next(), u64::MAX).expect("all that is there"))
+            let mut entries = Vec::new();
+            log.entries(first, last.next(), u64::MAX, &mut entries).expect("all that is there");
+            describe::entries(&entries)
         };
         self.output.write(text);
     }

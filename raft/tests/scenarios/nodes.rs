@@ -42,8 +42,8 @@ impl LogStore for Disk {
         self.log.term(index)
     }
 
-    fn entries(&self, from: Index, until: Index, max_size: u64) -> Result<Vec<Entry>, LogError> {
-        self.log.entries(from, until, max_size)
+    fn entries(&self, from: Index, until: Index, max_size: u64, into: &mut Vec<Entry>) -> Result<(), LogError> {
+        self.log.entries(from, until, max_size, into)
     }
 
     fn snapshot(&self) -> Result<Snapshot, LogError> {
