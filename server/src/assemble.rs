@@ -24,6 +24,7 @@ use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
 use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, Signals};
+use crate::membership::Membership;
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
 use crate::read_pool::{ReadThread, read_pool};
@@ -147,6 +148,7 @@ fn wire<V: Vfs>(
             prefers_revokes: config.features.enabled(Feature::PriorityRequest),
         },
         load: Load::default(),
+        membership: Membership::new(config.cluster.strict_reconfig_check, registry, logger),
         reads,
         metrics: CallMetrics::new(registry, config.limits.warning_apply_duration, logger),
         halt,

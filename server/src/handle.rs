@@ -11,17 +11,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_member::bootstrap::Ids;
-use ferrite_member::{Input, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob};
+use ferrite_member::{Input, Inquiry, MembersProposal, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
+use ferrite_raft::{NodeId, Status};
 use ferrite_state::clock::Millis;
-use ferrite_state::command::{Caller, Kind, encode, encode_parsed};
+use ferrite_state::command::{Caller, ConfChange, Kind, encode, encode_parsed};
 use ferrite_state::{ApplyError, ReadError, RequestId, Response, Shared};
 use ferrite_storage::store::SharedSizes;
 
 use crate::call_metrics::CallMetrics;
 use crate::halt::Halt;
 use crate::loops::{Clock, Outlets, Signals};
+use crate::membership::Membership;
 use crate::post::{Post, Reply, call};
 use crate::read_pool::ReadPool;
 
@@ -108,6 +110,7 @@ pub struct Door {
     pub clock: Clock,
     pub limits: CallLimits,
     pub load: Load,
+    pub membership: Membership,
     pub reads: ReadPool,
     pub metrics: CallMetrics,
     pub halt: Halt,
@@ -118,6 +121,15 @@ pub struct Door {
 pub struct Load {
     proposals: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// What became of a proposal; nothing, if the member has gone.
+fn outcome(answer: Option<ProposalAnswer>) -> Result<Response, CallError> {
+    match answer {
+        Some(Ok(outcome)) => Ok(outcome?),
+        Some(Err(Refused::Dropped)) => Err(CallError::ProposalDropped),
+        Some(Err(Refused::Stopping)) | None => Err(CallError::Stopped),
+    }
 }
 
 /// As long as it lives, health says that nothing is served.
@@ -274,6 +286,41 @@ impl Handle {
         self.door.signals.pauses.subscribe()
     }
 
+    /// What changes of members are judged by.
+    pub fn membership(&self) -> &Membership {
+        &self.door.membership
+    }
+
+    /// Asks what Raft knows.
+    pub async fn inquire<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Status) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let (waiter, awaited) = call(&self.post);
+        let post = self.post.clone();
+        let inquiry = Inquiry::new(move |status| {
+            waiter.answer(ask(status));
+            post.flush();
+        });
+        self.door.outlets.member.push(Input::Inquire(inquiry)).map_err(|_| CallError::Stopped)?;
+        awaited.await.ok_or(CallError::Stopped)
+    }
+
+    /// Asks the member to hand leadership over.
+    pub fn transfer_leader(&self, to: NodeId) -> Result<(), CallError> {
+        self.door.outlets.member.push(Input::TransferLeader(to)).map_err(|_| CallError::Stopped)
+    }
+
+    /// Puts a change of members into the log and waits, for as long as the client does, for what comes of it.
+    pub async fn change_members(&self, change: &ConfChange) -> Result<Response, CallError> {
+        let change = change.proposed_as(self.next_id());
+        let _place = Place::take(&self.door, change.context.len() as u64).ok_or(CallError::TooManyRequests)?;
+        let (waiter, awaited) = call(&self.post);
+        let proposal = Input::ChangeMembers(MembersProposal { change, waiter });
+        self.door.outlets.member.push(proposal).map_err(|_| CallError::Stopped)?;
+        outcome(awaited.await)
+    }
+
     /// Puts a request into the log and waits for what comes of it.
     pub async fn propose(&self, caller: &Caller, request: pb::InternalRaftRequest) -> Result<Response, CallError> {
         let (id, kind, begun) = (self.next_id(), Kind::of(&request), Instant::now());
@@ -319,11 +366,7 @@ impl Handle {
         let (waiter, awaited) = call(&self.post);
         let proposal = Input::Propose(Proposal { id, data, waiter });
         self.door.outlets.member.push(proposal).map_err(|_| CallError::Stopped)?;
-        match awaited.await {
-            Some(Ok(outcome)) => Ok(outcome?),
-            Some(Err(Refused::Dropped)) => Err(CallError::ProposalDropped),
-            Some(Err(Refused::Stopping)) | None => Err(CallError::Stopped),
-        }
+        outcome(awaited.await)
     }
 
     /// Waits until everything that anybody was told of before this call can be read. Says whether it had to wait.

@@ -11,6 +11,7 @@ pub mod http;
 pub mod init;
 pub mod listen;
 pub mod loops;
+pub mod membership;
 pub mod net;
 pub mod post;
 pub mod raft_log;

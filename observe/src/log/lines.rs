@@ -87,6 +87,19 @@ lines! {
     CONNECTION_ENDED: Debug "client connection ended with an error" ["remote-addr", "error"];
 }
 
+// Changes of members and of the leader.
+lines! {
+    ADD_REJECTED_NOT_STARTED: Warn "rejecting member add request; not enough healthy members" ["local-member-id", "requested-member-add", "error"];
+    ADD_REJECTED_UNHEALTHY: Warn "rejecting member add request; local member has not been connected to majority peers, reconfigure breaks active quorum" ["local-member-id", "requested-member-add", "error"];
+    REMOVE_REJECTED_NOT_STARTED: Warn "rejecting member remove request; not enough healthy members" ["local-member-id", "requested-member-remove-id", "error"];
+    REMOVE_REJECTED_UNHEALTHY: Warn "rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum" ["local-member-id", "requested-member-remove", "error"];
+    PROMOTE_REJECTED_NOT_READY: Error "rejecting promote learner: learner is not ready" ["learner-ready-percent", "ready-percent-threshold"];
+    PROMOTE_REJECTED_NOT_STARTED: Warn "rejecting member promote request; not enough healthy members" ["local-member-id", "requested-member-remove-id", "error"];
+    CHANGED_MEMBERS: Info "applied a configuration change through raft" ["local-member-id", "raft-conf-change", "raft-conf-change-node-id"];
+    TRANSFER_STARTING: Info "leadership transfer starting" ["local-member-id", "current-leader-member-id", "transferee-member-id"];
+    TRANSFER_FINISHED: Info "leadership transfer finished" ["local-member-id", "old-leader-member-id", "new-leader-member-id", "took"];
+}
+
 // Running and stopping.
 lines! {
     SAVED_SNAPSHOT: Info "saved snapshot" ["snapshot-index"];

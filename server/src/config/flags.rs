@@ -209,7 +209,7 @@ flags! {
     "discovery-fallback" Clustering Text "exit" "What to do when discovery fails: only `exit`." {discovery_fallback}
     "discovery-srv" Clustering Text "" "Domain whose SRV records name the members." NotBuilt
     "discovery-srv-name" Clustering Text "" "Suffix of the SRV names." NotBuilt
-    "strict-reconfig-check" Clustering Bool "true" "Refuse membership changes that would risk the quorum. Changing members is not built yet." NoEffect
+    "strict-reconfig-check" Clustering Bool "true" "Refuse membership changes that would risk the quorum." (cluster.strict_reconfig_check)
     "pre-vote" Clustering Bool "true" "Ask for an election's chances before holding it." (raft.pre_vote)
     "auto-compaction-retention" Clustering Text "0" "What automatic compaction keeps; 0 turns it off." (compaction.retention)
     "auto-compaction-mode" Clustering Text "periodic" "What the retention counts: `periodic` (time) or `revision`." (compaction.mode)

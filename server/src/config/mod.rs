@@ -88,6 +88,8 @@ pub struct Cluster {
     pub state: String,
     pub token: String,
     pub max_learners: i64,
+    /// Changes of members that would risk the quorum are refused.
+    pub strict_reconfig_check: bool,
     pub downgrade_check_time: Duration,
 }
 

@@ -167,6 +167,7 @@ impl Default for Config {
                 state: String::new(),
                 token: String::new(),
                 max_learners: 0,
+                strict_reconfig_check: true,
                 downgrade_check_time: nothing,
             },
             raft: Raft { heartbeat_ms: 0, election_ms: 0, initial_election_tick_advance: true, pre_vote: true },
@@ -362,7 +363,7 @@ mod tests {
             ("--enable-grpc-gateway=false", 0),
             ("--enable-pprof=false --backend-batch-limit 0", 0),
             ("--enable-pprof --backend-batch-limit 9 --bcrypt-cost 4", 3),
-            ("--strict-reconfig-check=false --tls-min-version TLS1.3", 2),
+            ("--discovery-dial-timeout=1s --tls-min-version TLS1.3", 2),
         ] {
             assert_eq!(warned(arguments), count, "{arguments}");
         }

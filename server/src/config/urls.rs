@@ -52,7 +52,8 @@ impl Url {
         self.address.rsplit_once(':').map_or("", |(_, port)| port)
     }
 
-    fn parse(text: &str) -> Result<Url, String> {
+    /// One URL of a list.
+    pub fn parse(text: &str) -> Result<Url, String> {
         let whole = text.trim();
         let refused = |what: &str| Err(format!("{what}: {whole}"));
         const SCHEME: &str = "URL scheme must be http, https, unix, or unixs";

@@ -14,10 +14,6 @@ macro_rules! absent {
 
 pub fn register(router: &mut Router) {
     absent! { router:
-        "/etcdserverpb.Cluster/MemberAdd" pb::MemberAddRequest,
-        "/etcdserverpb.Cluster/MemberRemove" pb::MemberRemoveRequest,
-        "/etcdserverpb.Cluster/MemberUpdate" pb::MemberUpdateRequest,
-        "/etcdserverpb.Cluster/MemberPromote" pb::MemberPromoteRequest,
         "/etcdserverpb.Maintenance/Downgrade" pb::DowngradeRequest,
         "/etcdserverpb.Auth/AuthEnable" pb::AuthEnableRequest,
         "/etcdserverpb.Auth/AuthDisable" pb::AuthDisableRequest,

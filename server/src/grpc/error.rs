@@ -4,6 +4,7 @@ use ferrite_state::lease::{LeaseError, NotPrimary};
 use ferrite_state::{ApplyError, RevisionError};
 
 use crate::handle::{CallError, ReadRefused};
+use crate::membership::ChangeError;
 use crate::rpc::{Code, Status};
 
 /// Why a request is refused before anything is asked of the member.
@@ -20,8 +21,6 @@ pub enum RequestError {
     StreamFilter,
     NoSpace,
     NoLeader,
-    NotLeader,
-    BadLeaderTransferee,
     InvalidClientApiVersion,
     UnknownHealthService,
     UnknownAlarmAction,
@@ -42,8 +41,6 @@ impl From<RequestError> for Status {
             RequestError::StreamFilter => (Code::Unimplemented, "RangeStream does not support revision filters"),
             RequestError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
             RequestError::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
-            RequestError::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
-            RequestError::BadLeaderTransferee => (Code::FailedPrecondition, "etcdserver: bad leader transferee"),
             RequestError::InvalidClientApiVersion => (Code::InvalidArgument, "etcdserver: invalid client api version"),
             RequestError::UnknownHealthService => (Code::NotFound, "unknown service"),
             // etcd itself crashes on these.
@@ -65,6 +62,30 @@ impl From<CallError> for Status {
             CallError::ProposalDropped => (Code::Unknown, "raft proposal dropped"),
             CallError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
             CallError::Refused(error) => return error.into(),
+        };
+        Status::new(code, text)
+    }
+}
+
+impl From<ChangeError> for Status {
+    fn from(error: ChangeError) -> Status {
+        let (code, text) = match error {
+            ChangeError::BadUrls => (Code::InvalidArgument, "etcdserver: given member URLs are invalid"),
+            // Not the code that etcd's own table has for it.
+            ChangeError::NotEnoughStarted => {
+                (Code::Unknown, "etcdserver: re-configuration failed due to not enough started members")
+            }
+            ChangeError::Unhealthy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+            ChangeError::LearnerNotReady => {
+                (Code::FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader")
+            }
+            ChangeError::ApplyTooSlow => {
+                (Code::Unavailable, "etcdserver: request timed out, waiting for the applied index took too long")
+            }
+            ChangeError::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+            ChangeError::NoLeader => return RequestError::NoLeader.into(),
+            ChangeError::BadTransferee => (Code::FailedPrecondition, "etcdserver: bad leader transferee"),
+            ChangeError::Call(error) => return error.into(),
         };
         Status::new(code, text)
     }
@@ -134,7 +155,7 @@ mod tests {
     /// Codes and texts of etcd's table, for everything that can be said now.
     #[test]
     fn texts_are_those_of_etcd() {
-        let said: [Status; 32] = [
+        let said: [Status; 42] = [
             RequestError::EmptyKey.into(),
             RequestError::UnsetOp.into(),
             RequestError::ValueProvided.into(),
@@ -146,8 +167,18 @@ mod tests {
             RequestError::StreamFilter.into(),
             RequestError::NoSpace.into(),
             RequestError::NoLeader.into(),
-            RequestError::NotLeader.into(),
-            RequestError::BadLeaderTransferee.into(),
+            ChangeError::NotLeader.into(),
+            ChangeError::BadTransferee.into(),
+            ChangeError::BadUrls.into(),
+            ChangeError::NotEnoughStarted.into(),
+            ChangeError::Unhealthy.into(),
+            ChangeError::LearnerNotReady.into(),
+            ChangeError::ApplyTooSlow.into(),
+            ApplyError::MemberRemoved.into(),
+            ApplyError::MemberExists.into(),
+            ApplyError::PeerUrlExists.into(),
+            ApplyError::TooManyLearners.into(),
+            ApplyError::MemberNotLearner.into(),
             RequestError::InvalidClientApiVersion.into(),
             RequestError::UnknownHealthService.into(),
             RequestError::WatchCanceled.into(),
@@ -182,6 +213,16 @@ mod tests {
 14 etcdserver: no leader
 9 etcdserver: not leader
 9 etcdserver: bad leader transferee
+3 etcdserver: given member URLs are invalid
+2 etcdserver: re-configuration failed due to not enough started members
+14 etcdserver: unhealthy cluster
+9 etcdserver: can only promote a learner member which is in sync with leader
+14 etcdserver: request timed out, waiting for the applied index took too long
+5 etcdserver: member not found
+9 etcdserver: member ID already exist
+9 etcdserver: Peer URLs already exists
+9 etcdserver: too many learner members in cluster
+9 etcdserver: can only promote a learner member
 3 etcdserver: invalid client api version
 5 unknown service
 1 etcdserver: watch canceled

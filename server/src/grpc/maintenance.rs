@@ -13,7 +13,8 @@ use ferrite_state::command::Caller as Proposer;
 use super::Services;
 use super::error::RequestError;
 use crate::handle::Handle;
-use crate::rpc::{Caller, Code, Router, Status};
+use crate::membership;
+use crate::rpc::{Caller, Router, Status};
 use crate::version;
 
 /// etcd's quota when none is given.
@@ -47,19 +48,7 @@ async fn move_leader(
     caller: &Caller,
 ) -> Result<pb::MoveLeaderResponse, Status> {
     services.admit(caller)?;
-    let handle = &services.handle;
-    let leader = handle.leader();
-    if leader != handle.ids().member.0 {
-        return Err(RequestError::NotLeader.into());
-    }
-    let tables = handle.state().tables();
-    let target = tables.cluster.member(NodeId(request.target_id));
-    if target.is_none_or(|member| member.is_learner) {
-        return Err(RequestError::BadLeaderTransferee.into());
-    }
-    if request.target_id != leader {
-        return Err(Status::new(Code::Unimplemented, "moving leadership to another member is not built yet"));
-    }
+    membership::move_leader(&services.handle, NodeId(request.target_id)).await?;
     Ok(pb::MoveLeaderResponse::default())
 }
 

@@ -101,6 +101,7 @@ mod tests {
     use crate::halt::Halt;
     use crate::handle::{CallLimits, Door, Handle, Load};
     use crate::loops::{Clock, Outlets};
+    use crate::membership::Membership;
     use crate::post::Post;
     use crate::read_pool::{ReadThread, read_pool};
     use crate::rpc::Budget;
@@ -142,6 +143,7 @@ mod tests {
             clock: Clock::start(),
             limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
             load: Load::default(),
+            membership: Membership::new(true, &Arc::default(), &Logger::silent()),
             reads,
             metrics: CallMetrics::new(&Arc::default(), Duration::MAX, &Logger::silent()),
             halt: Halt::told(|error| panic!("{error}")),

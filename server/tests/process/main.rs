@@ -3,6 +3,7 @@
 mod data_dir;
 mod errors;
 mod flags;
+mod members;
 mod metrics;
 mod server;
 mod stop;

@@ -10,7 +10,7 @@ use ferrite_proto::etcdserverpb::EmptyResponse;
 use crate::server::{Home, Server, run};
 
 /// Every series with its value.
-fn scrape(server: &Server) -> HashMap<String, f64> {
+pub fn scrape(server: &Server) -> HashMap<String, f64> {
     let mut socket = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut page = String::new();
