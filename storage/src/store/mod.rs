@@ -12,14 +12,17 @@
 
 mod clean;
 mod error;
+mod export;
 mod format;
 mod frame;
+mod import;
 mod manifest;
 mod open;
 pub(crate) mod places;
 mod rows;
 mod segment;
 mod sizes;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +46,10 @@ use segment::{Sealed, Segments, Spare};
 
 pub use clean::Cleaned;
 pub use error::StoreError;
+pub use export::Export;
+pub use import::{ImportError, Imported};
 pub use sizes::{SharedSizes, Sizes};
+pub use snapshot::{StoreSnapshot, TableRows};
 
 /// Whose store this is; the log's metadata must say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

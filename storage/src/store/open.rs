@@ -49,8 +49,12 @@ pub(super) fn open<V: Vfs>(
         reading.dumped = entry.index;
     }
     let mut sealed = Vec::with_capacity(manifest.sealed.len());
+    let mut before = None;
     for entry in &manifest.sealed {
-        sealed.push(read_sealed(&home, *entry, &mut reading)?);
+        // An import does not know what entry did what: all its segments stand for all entries.
+        let goes_on = before == Some(entry.span);
+        sealed.push(read_sealed(&home, *entry, goes_on, &mut reading)?);
+        before = Some(entry.span);
     }
     let before = Index(manifest.tail.first.0.saturating_sub(1));
     if reading.last.index > before {
@@ -187,7 +191,13 @@ fn check_header(bytes: &[u8], id: u64, first: Index) -> Result<(), Bad> {
     Ok(())
 }
 
-fn read_sealed<V: Vfs>(home: &Home<V>, entry: SealedEntry, reading: &mut Reading) -> Result<Sealed, StoreError> {
+/// Reads a segment, which may go on with the range of entries of the one before it if both are rewritten.
+fn read_sealed<V: Vfs>(
+    home: &Home<V>,
+    entry: SealedEntry,
+    goes_on: bool,
+    reading: &mut Reading,
+) -> Result<Sealed, StoreError> {
     let name = segment_name(entry.id);
     let path = home.path(&name);
     let file = open_named(home, &path, Mode::Read)?;
@@ -198,7 +208,7 @@ fn read_sealed<V: Vfs>(home: &Home<V>, entry: SealedEntry, reading: &mut Reading
     }
     let data = file.map()?;
     check_header(&data, entry.id, entry.span.first).map_err(|bad| StoreError::bad(&path, bad))?;
-    if entry.span.first <= reading.last.index {
+    if !goes_on && entry.span.first <= reading.last.index {
         return Err(StoreError::damaged(&path, 0, "the segment begins before the one before it ends"));
     }
     let mut places = Vec::new();
@@ -214,6 +224,7 @@ fn read_sealed<V: Vfs>(home: &Home<V>, entry: SealedEntry, reading: &mut Reading
         let order = match frame.is_rewritten() {
             true if frame.span() == entry.span && !frame.has_rows() => Ok(()),
             true => Err("a rewritten frame is not of this segment"),
+            false if goes_on => Err("a segment goes on with the range of another, and is not rewritten"),
             false => reading.follows(&frame, expected),
         };
         order.and_then(|()| reading.take_in(&frame, &mut places)).map_err(damaged)?;

@@ -302,6 +302,18 @@ struct Ahead {
 const AHEAD_BYTES: u64 = 256 << 10;
 
 impl Stretch {
+    /// All of a segment.
+    pub(super) fn of_segment(segment: Arc<Segment>) -> Stretch {
+        Stretch { at: 0, source: Source::Sealed(segment) }
+    }
+
+    /// One run of the tail's places, if there are so many.
+    pub(super) fn of_tail(tail: &Tail, run: usize) -> Option<Stretch> {
+        let run = tail.runs.0.get(run)?.clone();
+        let ahead = Ahead { offset: 0, bytes: Bytes::new() };
+        Some(Stretch { at: 0, source: Source::Tail { tail: tail.clone(), run, ahead } })
+    }
+
     pub(crate) fn peek(&self) -> Option<&Place> {
         self.places().get(self.at)
     }

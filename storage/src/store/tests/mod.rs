@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod exchange;
 mod format;
 mod space;
 

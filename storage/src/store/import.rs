@@ -1,0 +1,246 @@
+//! A store made from a database of etcd, in a directory of its own.
+//!
+//!   rows ──▶ *.rows
+//!   key  ──▶ frames ──full──▶ sealed segment, … ──all synced──▶ MANIFEST: now it is a store
+//!
+//! What holds: records and rows are taken over byte for byte, and a directory without a MANIFEST is no store, so that a
+//! crash leaves one as a whole or none. What entry did what is not known: all segments stand for all entries up to the
+//! one that the database is whole up to, and are marked as rewritten.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use ferrite_raft::{Index, Term};
+
+use super::error::StoreError;
+use super::export::{Bucket, CONSISTENT_INDEX, RECORDS, TERM};
+use super::format::{FileHeader, FileKind, HEADER_BYTES};
+use super::frame::{FrameBuilder, Span, record_bytes};
+use super::manifest::{Home, Manifest, RowsEntry, SealedEntry, TailEntry, rows_name, segment_name};
+use super::rows::Rows;
+use super::segment::Spare;
+use super::{Identity, Options, Store};
+use crate::bbolt::{Database, DatabaseError};
+use crate::effect::checksum_of;
+use crate::vfs::{File, Vfs};
+use crate::{Revision, RowChange, Table};
+
+/// Frames are about this long.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// A value has fewer bytes: one bit of its length says tombstone.
+const MAX_VALUE_BYTES: usize = (1 << 31) - 1;
+
+/// Why no store can be made from a database.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{}: bucket {bucket}, key {key:?}: {what}: use another copy of this database", file.display())]
+    Content { file: PathBuf, bucket: &'static str, key: Bytes, what: &'static str },
+    #[error("{}: it does not say up to which entry of the log it is whole: this is no database of etcd", file.display())]
+    NoIndex { file: PathBuf },
+}
+
+/// What a store was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The last entry whose effect is in it, and its term.
+    pub applied: Index,
+    pub term: Term,
+}
+
+impl<V: Vfs> Store<V> {
+    /// Makes a store from a database. Whatever is in the directory goes. When this returns the store is durable.
+    pub fn import(
+        vfs: &V,
+        database: &Path,
+        dir: &Path,
+        identity: Identity,
+        options: Options,
+    ) -> Result<Imported, ImportError> {
+        let source = Database::open(vfs, database)?;
+        vfs.remove_dir_all(dir).map_err(StoreError::from)?;
+        vfs.create_dir_all(dir).map_err(StoreError::from)?;
+        let home = Home { vfs: vfs.clone(), dir: dir.to_path_buf() };
+        let (rows, imported) = read_rows(&source, database)?;
+        let span = Span { first: Index(1), last: imported.applied, term: imported.term };
+        let mut segments = SegmentWriter::new(&home, span, options.segment_bytes);
+        let mut before = Revision::default();
+        for pair in source.pairs(RECORDS)? {
+            let (key, value) = pair?;
+            let content =
+                |what| ImportError::Content { file: database.to_path_buf(), bucket: RECORDS, key: key.clone(), what };
+            let (revision, tombstone) = parse_revision(&key).ok_or_else(|| content("the key is no revision"))?;
+            if revision <= before {
+                return Err(content("the revision is there twice"));
+            }
+            if value.len() > MAX_VALUE_BYTES {
+                return Err(content("the value is longer than 2 GiB"));
+            }
+            before = revision;
+            segments.push(revision, tombstone, &value)?;
+        }
+        let (sealed, next_id) = segments.finish()?;
+        write_the_rest(&home, identity, &rows, sealed, next_id, imported, options)?;
+        if let Some(parent) = dir.parent() {
+            vfs.sync_dir(parent).map_err(StoreError::from)?;
+        }
+        Ok(imported)
+    }
+}
+
+fn read_rows<F: File>(source: &Database<F>, file: &Path) -> Result<(Rows, Imported), ImportError> {
+    let mut rows = Rows::default();
+    let (mut index, mut term) = (None, 0);
+    for bucket in Bucket::all() {
+        let Bucket::Rows(table) = bucket else { continue };
+        for pair in source.pairs(bucket.name())? {
+            let (key, value) = pair?;
+            if table == Table::Meta && (key == CONSISTENT_INDEX || key == TERM) {
+                let number = <[u8; 8]>::try_from(&value[..]).map(u64::from_be_bytes);
+                let what = "the value is no number";
+                let number = number.map_err(|_| ImportError::Content {
+                    file: file.to_path_buf(),
+                    bucket: bucket.name(),
+                    key: key.clone(),
+                    what,
+                })?;
+                if key == TERM {
+                    term = number
+                } else {
+                    index = Some(number)
+                }
+                continue;
+            }
+            // A row is a part of a page, which need not be held for it.
+            let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+            rows.apply(RowChange { table, key: copy(&key), value: Some(copy(&value)) });
+        }
+    }
+    let index = index.filter(|index| (1..u64::MAX).contains(index));
+    let index = index.ok_or_else(|| ImportError::NoIndex { file: file.to_path_buf() })?;
+    Ok((rows, Imported { applied: Index(index), term: Term(term) }))
+}
+
+/// A revision as etcd stores it, and whether it is a tombstone's. `None` if it is none, or none that any etcd has written.
+fn parse_revision(key: &[u8]) -> Option<(Revision, bool)> {
+    let tombstone = match key.len() {
+        17 => false,
+        18 if key[17] == b't' => true,
+        _ => return None,
+    };
+    let number = |at: usize| Some(u64::from_be_bytes(*key.get(at..)?.first_chunk()?));
+    let (main, sub) = (number(0)?, number(9)?);
+    let possible = key[8] == b'_' && i64::try_from(main).is_ok() && u32::try_from(sub).is_ok();
+    possible.then_some((Revision { main, sub }, tombstone))
+}
+
+/// Writes records into segments, each durable when it is full.
+struct SegmentWriter<'a, V: Vfs> {
+    home: &'a Home<V>,
+    span: Span,
+    segment_bytes: u64,
+    next_id: u64,
+    sealed: Vec<SealedEntry>,
+    /// The segment that is being written.
+    open: Option<OpenSegment<V>>,
+    frame: FrameBuilder,
+}
+
+struct OpenSegment<V: Vfs> {
+    id: u64,
+    file: V::File,
+    position: u64,
+}
+
+impl<'a, V: Vfs> SegmentWriter<'a, V> {
+    fn new(home: &'a Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<'a, V> {
+        let frame = FrameBuilder::default();
+        SegmentWriter { home, span, segment_bytes, next_id: 1, sealed: Vec::new(), open: None, frame }
+    }
+
+    fn push(&mut self, revision: Revision, tombstone: bool, value: &[u8]) -> Result<(), StoreError> {
+        let length = record_bytes(value.len());
+        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > FRAME_BYTES {
+            self.flush()?;
+        }
+        self.frame.push_record(revision, tombstone, checksum_of(revision, tombstone, value), value);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let length = self.frame.len() as u64;
+        if self.open.as_ref().is_some_and(|open| open.position + length > self.segment_bytes) {
+            self.seal()?;
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let id = self.next_id;
+                self.next_id += 1;
+                let space = self.segment_bytes.max(HEADER_BYTES as u64 + length);
+                let file = self.home.create(&segment_name(id), space)?;
+                let header =
+                    FileHeader { kind: FileKind::Segment, id, index: self.span.first.0, body_bytes: 0, body_crc: 0 };
+                file.write_at(&header.encode(), 0)?;
+                self.open.insert(OpenSegment { id, file, position: HEADER_BYTES as u64 })
+            }
+        };
+        let (bytes, ..) = self.frame.finish(open.position, Some(self.span));
+        open.file.write_at(bytes, open.position)?;
+        open.file.start_writeback(open.position, bytes.len() as u64);
+        open.position += bytes.len() as u64;
+        self.frame.clear();
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), StoreError> {
+        if let Some(OpenSegment { id, file, position }) = self.open.take() {
+            file.set_len(position)?;
+            file.sync_data()?;
+            self.sealed.push(SealedEntry { id, span: self.span, bytes: position });
+        }
+        Ok(())
+    }
+
+    /// The segments, and the number of the next file.
+    fn finish(mut self) -> Result<(Vec<SealedEntry>, u64), StoreError> {
+        if self.frame.len() > HEADER_BYTES {
+            self.flush()?;
+        }
+        self.seal()?;
+        Ok((self.sealed, self.next_id))
+    }
+}
+
+/// The rows, an empty tail, and the manifest that makes a store of it all.
+fn write_the_rest<V: Vfs>(
+    home: &Home<V>,
+    identity: Identity,
+    rows: &Rows,
+    sealed: Vec<SealedEntry>,
+    next_id: u64,
+    imported: Imported,
+    options: Options,
+) -> Result<(), StoreError> {
+    let (rows_id, tail_id, index) = (next_id, next_id + 1, imported.applied);
+    let bytes = rows.encode(rows_id, index);
+    let file = home.create(&rows_name(rows_id), bytes.len() as u64)?;
+    file.write_at(&bytes, 0)?;
+    file.sync_data()?;
+    Spare::create(home, tail_id, options.segment_bytes)?.begin(index.next())?;
+    let manifest = Manifest {
+        identity,
+        next_id: tail_id + 1,
+        rows: Some(RowsEntry { id: rows_id, index }),
+        tail: TailEntry { id: tail_id, first: index.next(), term_before: imported.term },
+        // No log could bring the store to where it begins.
+        cleaned_at: index,
+        sealed,
+    };
+    let reservation = home.reserve_manifest(manifest.sealed.len())?;
+    home.commit(&manifest, reservation)
+}
