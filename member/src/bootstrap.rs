@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use ferrite_raft::{
-    BoxedLogger, Config, Entry, EntryKind, HardState, Index, MemoryLog, NewError, NodeId, RawNode, Snapshot,
+    BoxedLogger, Config, Entry, EntryKind, HardState, Index, MemoryLog, NewError, NodeId, RawNode, Rules, Snapshot,
     SnapshotMeta, Term,
 };
 use ferrite_state::cluster::{self, Member};
@@ -172,8 +172,12 @@ pub fn open<V: Vfs>(
     let mut hard_state = replay.hard_state;
     hard_state.commit = hard_state.commit.max(applied);
     let raft_log = MemoryLog::restore(hard_state, snapshot, replay.entries);
-    let config =
-        Config { election_ticks: timing.election_ticks, pre_vote: timing.pre_vote, applied, ..Config::new(ids.member) };
+    let config = Config {
+        election_ticks: timing.election_ticks,
+        applied,
+        rules: Rules { pre_vote: timing.pre_vote, ..Rules::default() },
+        ..Config::new(ids.member)
+    };
     Ok(Parts {
         ids,
         raft: RawNode::with_logger(config, raft_log, logger)?,

@@ -1,20 +1,31 @@
-//! When an election is due. Time is ticks: the crate reads no clock, and draws only from the seed it was given.
+//! When an election or a heartbeat is due. Time is ticks: the crate reads no clock, and draws only from the seed it was given.
 
+use crate::config::Config;
 use crate::rng::Rng;
 
 /// Counts ticks since the node heard from a leader, granted a vote or changed its role.
 #[derive(Debug)]
-pub struct ElectionClock {
+pub struct Clock {
     elapsed_ticks: u32,
     base_ticks: u32,
     /// Drawn anew at every change of role, so that nodes which tried at once do not do so for ever.
     timeout_ticks: u32,
     rng: Rng,
+    since_heartbeat_ticks: u32,
+    heartbeat_ticks: u32,
 }
 
-impl ElectionClock {
-    pub fn new(base_ticks: u32, seed: u64) -> ElectionClock {
-        let mut clock = ElectionClock { elapsed_ticks: 0, base_ticks, timeout_ticks: base_ticks, rng: Rng::new(seed) };
+impl Clock {
+    pub fn new(config: &Config) -> Clock {
+        let base_ticks = config.election_ticks;
+        let mut clock = Clock {
+            elapsed_ticks: 0,
+            base_ticks,
+            timeout_ticks: base_ticks,
+            rng: Rng::new(config.seed),
+            since_heartbeat_ticks: 0,
+            heartbeat_ticks: config.heartbeat_ticks,
+        };
         clock.redraw();
         clock
     }
@@ -22,6 +33,16 @@ impl ElectionClock {
     pub fn tick(&mut self) {
         // A learner, or a group that sleeps, may count for years.
         self.elapsed_ticks = self.elapsed_ticks.saturating_add(1);
+        self.since_heartbeat_ticks = self.since_heartbeat_ticks.saturating_add(1);
+    }
+
+    /// Whether a leader is to send heartbeats. If so, it counts again until the next ones.
+    pub fn take_heartbeat(&mut self) -> bool {
+        let due = self.since_heartbeat_ticks >= self.heartbeat_ticks;
+        if due {
+            self.since_heartbeat_ticks = 0;
+        }
+        due
     }
 
     /// Starts counting again, with the same timeout.
@@ -31,7 +52,7 @@ impl ElectionClock {
 
     /// Starts counting again, with a new timeout.
     pub fn redraw(&mut self) {
-        self.elapsed_ticks = 0;
+        (self.elapsed_ticks, self.since_heartbeat_ticks) = (0, 0);
         self.timeout_ticks = self.base_ticks + self.rng.below(self.base_ticks);
     }
 
@@ -59,10 +80,11 @@ impl ElectionClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::NodeId;
 
     #[test]
     fn timeouts_lie_between_one_and_two_times_the_base() {
-        let mut clock = ElectionClock::new(10, 7);
+        let mut clock = Clock::new(&Config { seed: 7, ..Config::new(NodeId(1)) });
         let mut seen = [false; 20];
         for _ in 0..1000 {
             clock.redraw();
@@ -75,7 +97,7 @@ mod tests {
     #[test]
     fn one_seed_gives_one_sequence() {
         let draw = |seed| {
-            let mut clock = ElectionClock::new(10, seed);
+            let mut clock = Clock::new(&Config { seed, ..Config::new(NodeId(1)) });
             (0..20)
                 .map(|_| {
                     clock.redraw();

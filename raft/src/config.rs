@@ -2,46 +2,97 @@
 
 use std::fmt;
 
+use crate::progress::InflightLimits;
 use crate::types::{Index, NodeId};
 
-/// How a node behaves. `Config::new` has etcd's defaults; sizes count the encoded entries, and `u64::MAX` means no limit.
+/// How a node behaves. `Config::new` has etcd's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Who this node is: unique in the cluster, and never used again for another one.
     pub id: NodeId,
-    /// Ticks without a leader until an election (thesis, 3.4); greater than `heartbeat_ticks`. The time in use is drawn from `election_ticks..2 * election_ticks`.
+    /// What the owner has already applied: it is not handed out again.
+    pub applied: Index,
+    /// Ticks without a leader until an election (thesis, 3.4); greater than `heartbeat_ticks`. The time in use is drawn from
+    /// `election_ticks..2 * election_ticks`.
     pub election_ticks: u32,
     /// Ticks between two heartbeats; at least 1.
     pub heartbeat_ticks: u32,
-    /// What the owner has already applied: it is not handed out again.
-    pub applied: Index,
-    /// Bytes of entries in one `Append`; at least one entry goes even so, and 0 means one each.
-    pub max_size_per_message: u64,
-    /// Bytes of entries handed out and not yet applied; at least 1. When as much is out, no more is handed out until some is applied.
-    pub max_committed_size: u64,
-    /// Bytes of data proposed and not yet applied; at least 1. When full, proposals are refused.
-    pub max_uncommitted_size: u64,
-    /// `Append`s sent and not yet answered, for each follower. When full, only empty ones go.
-    pub max_inflight_messages: usize,
-    /// Bytes of data sent and not yet acknowledged, for each follower; at least `max_size_per_message`. When full, only empty messages go.
-    pub max_inflight_bytes: u64,
-    /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
-    /// ignore candidates.
-    pub check_quorum: bool,
-    /// Ask whether an election could be won before starting one, so that a node that was cut off disturbs nobody.
-    pub pre_vote: bool,
-    /// How reads are made linearizable, if they are.
-    pub read_only: ReadOnlyMode,
+    /// Where the random election timeouts come from: the only randomness there is.
+    pub seed: u64,
     /// In which order the owner saves and applies.
     pub writes: StorageWrites,
+    /// How much may be under way.
+    pub limits: Limits,
+    /// Which of the protocol's variants is played.
+    pub rules: Rules,
+}
+
+/// How much may be under way. Sizes are bytes of encoded entries, lengths those of their data alone; `u64::MAX` means no
+/// limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the entries in one `Append`; at least one entry goes even so, and 0 means one each.
+    pub max_size_per_message: u64,
+    /// Size of the entries handed out and not yet applied; at least 1. When as much is out, no more is handed out until some is
+    /// applied.
+    pub max_committed_size: u64,
+    /// Length of what is proposed and not yet applied; at least 1. When full, proposals are refused.
+    pub max_uncommitted_size: u64,
+    /// `Append`s sent and not yet answered, for each follower; at least 1. When full, only empty ones go.
+    pub max_inflight_messages: usize,
+    /// Length of what is sent and not yet acknowledged, for each follower; at least `max_size_per_message`. When full, only
+    /// empty messages go.
+    pub max_inflight_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_size_per_message: 1 << 20,
+            max_committed_size: 1 << 20,
+            max_uncommitted_size: u64::MAX,
+            max_inflight_messages: 512,
+            max_inflight_bytes: u64::MAX,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn inflight(&self) -> InflightLimits {
+        InflightLimits { messages: self.max_inflight_messages, bytes: self.max_inflight_bytes }
+    }
+}
+
+/// Which of the protocol's variants is played. All nodes of a cluster should agree on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Ask whether an election could be won before starting one (thesis, 9.6), so that a node that was cut off disturbs
+    /// nobody.
+    pub pre_vote: bool,
+    /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
+    /// ignore candidates (thesis, 6.2 and 4.2.3).
+    pub check_quorum: bool,
+    /// How reads are made linearizable, if they are (thesis, 6.4).
+    pub read_only: ReadOnlyMode,
     /// Refuse proposals on followers rather than hand them on.
     pub disable_proposal_forwarding: bool,
     /// Let every configuration change into the log, even one that cannot be applied.
     pub disable_conf_change_validation: bool,
-    /// A leader that is removed or becomes a learner steps down at once.
+    /// A leader that is removed or becomes a learner steps down at once (thesis, 4.2.2).
     pub step_down_on_removal: bool,
-    /// Where the random election timeouts come from: the only randomness there is.
-    pub seed: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            pre_vote: true,
+            check_quorum: true,
+            read_only: ReadOnlyMode::Safe,
+            disable_proposal_forwarding: false,
+            disable_conf_change_validation: false,
+            step_down_on_removal: false,
+        }
+    }
 }
 
 /// How a leader makes sure that it leads before it answers a read.
@@ -70,28 +121,20 @@ impl Config {
     pub fn new(id: NodeId) -> Config {
         Config {
             id,
+            applied: Index(0),
             election_ticks: 10,
             heartbeat_ticks: 1,
-            applied: Index(0),
-            max_size_per_message: 1 << 20,
-            max_committed_size: 1 << 20,
-            max_uncommitted_size: u64::MAX,
-            max_inflight_messages: 512,
-            max_inflight_bytes: u64::MAX,
-            check_quorum: true,
-            pre_vote: true,
-            read_only: ReadOnlyMode::Safe,
-            writes: StorageWrites::Asynchronous,
-            disable_proposal_forwarding: false,
-            disable_conf_change_validation: false,
-            step_down_on_removal: false,
             seed: id.0,
+            writes: StorageWrites::Asynchronous,
+            limits: Limits::default(),
+            rules: Rules::default(),
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |field, given, why| Err(ConfigError { field, given, why });
         let (heartbeat, election) = (self.heartbeat_ticks, self.election_ticks);
+        let (limits, rules) = (&self.limits, &self.rules);
         if self.id.0 == 0 {
             return refuse("id", 0, "it must not be 0, which stands for nobody");
         }
@@ -109,22 +152,22 @@ impl Config {
             let why = "it must be at most 2147483647, for the time in use is up to twice as long";
             return refuse("election_ticks", election.into(), why);
         }
-        if self.max_inflight_messages == 0 {
-            return refuse("max_inflight_messages", 0, "it must be at least 1, or no entry could be sent");
+        if limits.max_inflight_messages == 0 {
+            return refuse("limits.max_inflight_messages", 0, "it must be at least 1, or no entry could be sent");
         }
-        if self.max_inflight_bytes < self.max_size_per_message {
+        if limits.max_inflight_bytes < limits.max_size_per_message {
             let why = "it must be at least max_size_per_message, or the window could not hold one message";
-            return refuse("max_inflight_bytes", self.max_inflight_bytes, why);
+            return refuse("limits.max_inflight_bytes", limits.max_inflight_bytes, why);
         }
-        if self.max_committed_size == 0 {
-            return refuse("max_committed_size", 0, "it must be at least 1, or no entry could be applied");
+        if limits.max_committed_size == 0 {
+            return refuse("limits.max_committed_size", 0, "it must be at least 1, or no entry could be applied");
         }
-        if self.max_uncommitted_size == 0 {
-            return refuse("max_uncommitted_size", 0, "it must be at least 1; u64::MAX means no limit");
+        if limits.max_uncommitted_size == 0 {
+            return refuse("limits.max_uncommitted_size", 0, "it must be at least 1; u64::MAX means no limit");
         }
-        if self.read_only == ReadOnlyMode::LeaseBased && !self.check_quorum {
+        if rules.read_only == ReadOnlyMode::LeaseBased && !rules.check_quorum {
             let why = "lease-based reads need it: without it a leader that was cut off would never notice";
-            return refuse("check_quorum", 0, why);
+            return refuse("rules.check_quorum", 0, why);
         }
         Ok(())
     }
@@ -133,7 +176,7 @@ impl Config {
 /// A configuration that cannot work: which field, what it is, and why that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The field of `Config`.
+    /// The field, as one writes it behind `Config`.
     pub field: &'static str,
     /// What was given; 0 for a switch that is off.
     pub given: u64,
@@ -170,16 +213,19 @@ mod tests {
         check(|c| c.election_ticks = 1, "election_ticks is 1: it must be greater than heartbeat_ticks");
         check(|c| c.election_ticks = 0, "election_ticks is 0: it must be greater than heartbeat_ticks");
         check(|c| c.election_ticks = u32::MAX, "election_ticks is 4294967295: it must be at most");
-        check(|c| c.max_inflight_messages = 0, "max_inflight_messages is 0: it must be at least 1");
-        check(|c| c.max_inflight_bytes = 1, "max_inflight_bytes is 1: it must be at least max_size_per_message");
-        check(|c| c.max_committed_size = 0, "max_committed_size is 0: it must be at least 1");
-        check(|c| c.max_uncommitted_size = 0, "max_uncommitted_size is 0: it must be at least 1");
+        check(|c| c.limits.max_inflight_messages = 0, "limits.max_inflight_messages is 0: it must be at least 1");
+        check(
+            |c| c.limits.max_inflight_bytes = 1,
+            "limits.max_inflight_bytes is 1: it must be at least max_size_per_message",
+        );
+        check(|c| c.limits.max_committed_size = 0, "limits.max_committed_size is 0: it must be at least 1");
+        check(|c| c.limits.max_uncommitted_size = 0, "limits.max_uncommitted_size is 0: it must be at least 1");
         check(
             |c| {
-                c.read_only = ReadOnlyMode::LeaseBased;
-                c.check_quorum = false;
+                c.rules.read_only = ReadOnlyMode::LeaseBased;
+                c.rules.check_quorum = false;
             },
-            "check_quorum is 0: lease-based reads need it",
+            "rules.check_quorum is 0: lease-based reads need it",
         );
     }
 }

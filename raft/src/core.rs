@@ -1,13 +1,12 @@
 //! What every role has: the term, the vote, the log, the members, and what is owed to the world.
 
-use crate::clock::ElectionClock;
-use crate::config::{Config, ReadOnlyMode};
+use crate::clock::Clock;
+use crate::config::{Limits, Rules};
 use crate::log::RaftLog;
 use crate::log::store::LogStore;
 use crate::logger::{BoxedLogger, traced};
 use crate::membership::Membership;
 use crate::message::{Body, Message};
-use crate::progress::InflightLimits;
 use crate::ready::{OwnAcks, ReadState};
 use crate::types::{Entry, HardState, Index, LogPosition, NodeId, Term};
 
@@ -17,8 +16,9 @@ pub struct Core<L> {
     pub vote: Option<NodeId>,
     pub log: RaftLog<L>,
     pub membership: Membership,
-    pub clock: ElectionClock,
+    pub clock: Clock,
     pub outbox: Outbox,
+    pub limits: Limits,
     pub rules: Rules,
     pub logger: BoxedLogger,
     #[cfg(feature = "trace")]
@@ -37,38 +37,6 @@ pub struct Outbox {
 impl Outbox {
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.after_save.is_empty() && self.own.is_empty() && self.read_states.is_empty()
-    }
-}
-
-/// The part of the configuration that is looked at all the time.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    pub heartbeat_ticks: u32,
-    pub max_size_per_message: u64,
-    pub max_uncommitted_size: u64,
-    pub inflight: InflightLimits,
-    pub check_quorum: bool,
-    pub pre_vote: bool,
-    pub read_only: ReadOnlyMode,
-    pub disable_proposal_forwarding: bool,
-    pub disable_conf_change_validation: bool,
-    pub step_down_on_removal: bool,
-}
-
-impl From<&Config> for Rules {
-    fn from(config: &Config) -> Rules {
-        Rules {
-            heartbeat_ticks: config.heartbeat_ticks,
-            max_size_per_message: config.max_size_per_message,
-            max_uncommitted_size: config.max_uncommitted_size,
-            inflight: InflightLimits { messages: config.max_inflight_messages, bytes: config.max_inflight_bytes },
-            check_quorum: config.check_quorum,
-            pre_vote: config.pre_vote,
-            read_only: config.read_only,
-            disable_proposal_forwarding: config.disable_proposal_forwarding,
-            disable_conf_change_validation: config.disable_conf_change_validation,
-            step_down_on_removal: config.step_down_on_removal,
-        }
     }
 }
 

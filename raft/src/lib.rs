@@ -36,7 +36,7 @@ mod trace;
 mod cluster;
 
 pub use bootstrap::{BootstrapError, Peer};
-pub use config::{Config, ConfigError, ReadOnlyMode, StorageWrites};
+pub use config::{Config, ConfigError, Limits, ReadOnlyMode, Rules, StorageWrites};
 pub use entries::Entries;
 pub use error::{NewError, ProposeError, StepError};
 pub use log::memory::MemoryLog;

@@ -9,9 +9,9 @@
 //!
 //! `step` settles the term of a message first; only then does the role see it.
 
-use crate::clock::ElectionClock;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Core, Outbox, Rules};
+use crate::core::{Core, Outbox};
 use crate::error::{NewError, ProposeError};
 use crate::log::store::LogStore;
 use crate::log::{RaftLog, contract};
@@ -64,7 +64,7 @@ impl<L: LogStore> Raft<L> {
         }
         let (hard_state, conf) = store.initial_state();
         let membership = Membership::restore(&conf).map_err(NewError::Members)?;
-        let mut log = RaftLog::new(store, config.max_committed_size);
+        let mut log = RaftLog::new(store, config.limits.max_committed_size);
         if hard_state != HardState::default() && !log.resume(hard_state) {
             let (first, last) = (log.committed(), log.last_index());
             return Err(NewError::CommitOutOfRange { commit: hard_state.commit, first, last });
@@ -73,7 +73,7 @@ impl<L: LogStore> Raft<L> {
             return Err(NewError::AppliedOutOfRange { applied: config.applied, commit: log.committed() });
         }
         log.applied_to(config.applied);
-        if !config.disable_conf_change_validation {
+        if !config.rules.disable_conf_change_validation {
             log.commit_to(proven_committed(&log));
         }
         let (term, vote) = resume_term(hard_state, &log);
@@ -83,9 +83,10 @@ impl<L: LogStore> Raft<L> {
             vote,
             log,
             membership: Membership::default(),
-            clock: ElectionClock::new(config.election_ticks, config.seed),
+            clock: Clock::new(config),
             outbox: Outbox::default(),
-            rules: Rules::from(config),
+            limits: config.limits,
+            rules: config.rules,
             logger: sinks.logger,
             #[cfg(feature = "trace")]
             trace: crate::trace::Trace::new(sinks.tracer),

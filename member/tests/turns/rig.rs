@@ -11,7 +11,7 @@ use ferrite_member::{
 use ferrite_observe::metrics::Registry;
 use ferrite_raft::{
     ChangeKind, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, Index, MemberChange, MemoryLog, NodeId, RawNode,
-    Term,
+    Rules, Term,
 };
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::lease::{Lessor, SharedLessor};
@@ -35,7 +35,8 @@ pub fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
     let mut log = MemoryLog::new();
     log.set_conf(ConfState { voters: vec![ME], ..ConfState::default() });
-    let raft = RawNode::new(Config { pre_vote, ..Config::new(ME) }, log).expect("a configuration that works");
+    let rules = Rules { pre_vote, ..Rules::default() };
+    let raft = RawNode::new(Config { rules, ..Config::new(ME) }, log).expect("a configuration that works");
     let progress = Arc::new(Progress::new(Index(0), Term(0)));
     let registry = Arc::new(Registry::new());
     let duties = Duties::new(

@@ -29,14 +29,13 @@ pub struct Leader {
     /// Data proposed and not yet applied.
     uncommitted_size: u64,
     pub(super) reads: Reads,
-    heartbeat_elapsed_ticks: u32,
 }
 
 impl Leader {
     /// Begins to lead: nothing is known of anybody, and an empty entry opens the term.
     pub fn new<L: LogStore>(core: &mut Core<L>) -> Leader {
         let last = core.log.last_index();
-        let mut peers = Peers::new(core.rules.inflight);
+        let mut peers = Peers::new(core.limits.inflight());
         peers.adopt(&core.membership, last.next());
         for (id, progress) in peers.iter_mut() {
             progress.active = id == core.id;
@@ -61,12 +60,10 @@ impl Leader {
             pending_conf_index: last,
             uncommitted_size: 0,
             reads: Reads::default(),
-            heartbeat_elapsed_ticks: 0,
         }
     }
 
     pub fn tick<L: LogStore>(&mut self, core: &mut Core<L>) -> Change {
-        self.heartbeat_elapsed_ticks += 1;
         core.clock.tick();
         if core.clock.base_passed() {
             core.clock.restart();
@@ -77,8 +74,7 @@ impl Leader {
             // A transfer that took longer than an election has failed: lead on.
             self.transferee = None;
         }
-        if self.heartbeat_elapsed_ticks >= core.rules.heartbeat_ticks {
-            self.heartbeat_elapsed_ticks = 0;
+        if core.clock.take_heartbeat() {
             self.broadcast_heartbeat(core);
         }
         Change::None
@@ -122,7 +118,7 @@ impl Leader {
         let data_len: u64 = entries.iter().map(|entry| entry.data.len() as u64).sum();
         // An empty proposal is always taken, and so is the first: a leader must be able to open its term and to leave a
         // joint configuration, and a proposal above the limit must not wait for ever.
-        let over = self.uncommitted_size.saturating_add(data_len) > core.rules.max_uncommitted_size;
+        let over = self.uncommitted_size.saturating_add(data_len) > core.limits.max_uncommitted_size;
         if self.uncommitted_size > 0 && data_len > 0 && over {
             line!(
                 core.logger,

@@ -69,7 +69,7 @@ fn send_append<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Progr
     };
     // With a full window only empty messages go, so that a follower is asked again if all that filled it was lost.
     let entries = match progress.has_room() {
-        true => core.log.entries(progress.next(), core.rules.max_size_per_message),
+        true => core.log.entries(progress.next(), core.limits.max_size_per_message),
         false => Ok(Entries::default()),
     };
     let Ok(entries) = entries else {

@@ -28,7 +28,7 @@ impl Cluster {
     pub fn mend(&mut self) {
         // Without pre-votes there is no such promise: a binding request of an older term is not answered, as with etcd, so a
         // node with a short log and a greater term, which nobody elects, can stay ahead of the one that could be elected.
-        if !self.nodes[0].config.pre_vote {
+        if !self.nodes[0].config.rules.pre_vote {
             return;
         }
         self.network.heal();

@@ -6,7 +6,7 @@ use crate::cluster::schedule::Cluster;
 use crate::mutation::{Mutation, plant};
 
 /// How many schedules a fault may survive.
-const MAX_SCHEDULES: u64 = 20_000;
+const MAX_SCHEDULES: u64 = 100_000;
 
 #[derive(Clone, Copy)]
 enum Fault {

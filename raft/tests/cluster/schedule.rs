@@ -9,7 +9,7 @@ use crate::cluster::mix::{Action, Mix, Theme};
 use crate::cluster::network::{Arrival, Network};
 use crate::cluster::node::{Haste, Node};
 use crate::cluster::rng::Rng;
-use crate::config::{Config, StorageWrites};
+use crate::config::{Config, Limits, Rules, StorageWrites};
 use crate::error::StepError;
 use crate::log::memory::MemoryLog;
 use crate::membership::{ChangeKind, ConfChangeV1, ConfChangeV2, MemberChange, Transition};
@@ -47,17 +47,23 @@ impl Cluster {
         let voters: Vec<NodeId> = (1..=voters as u64).map(NodeId).collect();
         let config = Config {
             election_ticks: rng.pick(&[8, 10, 16]),
-            pre_vote: rng.percent(70),
-            check_quorum: rng.percent(50),
-            max_size_per_message: rng.pick(&[0, 40, 1 << 20]),
-            max_committed_size: rng.pick(&[1, 60, 1 << 20]),
-            max_uncommitted_size: rng.pick(&[200, u64::MAX]),
-            max_inflight_messages: rng.pick(&[1, 3, 256]),
-            step_down_on_removal: rng.percent(50),
-            disable_proposal_forwarding: rng.percent(10),
-            writes: if rng.percent(80) { StorageWrites::Asynchronous } else { StorageWrites::Synchronous },
+            rules: Rules { pre_vote: rng.percent(70), check_quorum: rng.percent(50), ..Rules::default() },
+            limits: Limits {
+                max_size_per_message: rng.pick(&[0, 40, 1 << 20]),
+                max_committed_size: rng.pick(&[1, 60, 1 << 20]),
+                max_uncommitted_size: rng.pick(&[200, u64::MAX]),
+                max_inflight_messages: rng.pick(&[1, 3, 256]),
+                ..Limits::default()
+            },
             ..Config::new(NodeId(1))
         };
+        let rules = Rules {
+            step_down_on_removal: rng.percent(50),
+            disable_proposal_forwarding: rng.percent(10),
+            ..config.rules
+        };
+        let writes = if rng.percent(80) { StorageWrites::Asynchronous } else { StorageWrites::Synchronous };
+        let config = Config { rules, writes, ..config };
         let first_conf = ConfState { voters, ..ConfState::default() };
         let new_node = |id: u64| {
             let mut disk = MemoryLog::new();

@@ -63,7 +63,7 @@ fn what_comes_from_an_old_term_is_ignored_or_answered_with_the_new_one() {
         [append(3, at(0, 0), vec![entry(3, 1)], 1), from(2, 3, heartbeat)]
     };
     for (check_quorum, answered) in [(false, false), (true, true)] {
-        let mut node = node(&[1, 2, 3], |config| config.check_quorum = check_quorum);
+        let mut node = node(&[1, 2, 3], |config| config.rules.check_quorum = check_quorum);
         node.step(vote(3, 5, at(0, 0))).expect("a request");
         settle(&mut node);
         for message in outdated() {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use ferrite_raft::{
     Body, BootstrapError, ConfChange, ConfState, Config, Entries, Entry, HardState, Index, LogError, LogStore,
-    MemoryLog, Message, NewError, NodeId, Peer, RawNode, RoleKind, Snapshot, StorageWrites, Term,
+    MemoryLog, Message, NewError, NodeId, Peer, RawNode, RoleKind, Rules, Snapshot, StorageWrites, Term,
 };
 
 use crate::one::conf;
@@ -216,7 +216,8 @@ fn a_log_store_that_breaks_its_contract_stops_the_node_and_is_told_which_one() {
     #[track_caller]
     fn check(fault: Fault, contract: &str, work: impl FnOnce(&mut RawNode<Faulty>) + std::panic::UnwindSafe) {
         let stopped = std::panic::catch_unwind(move || {
-            let config = Config { applied: Index(2), pre_vote: false, ..Config::new(NodeId(1)) };
+            let rules = Rules { pre_vote: false, ..Rules::default() };
+            let config = Config { applied: Index(2), rules, ..Config::new(NodeId(1)) };
             let mut node = RawNode::new(config, faulty(fault)).expect("a store that seems sound");
             work(&mut node);
         });

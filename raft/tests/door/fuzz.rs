@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChange, ConfChangeV2, ConfState, Config, Entries, Entry, EntryKind, HardState, Index,
-    LogPosition, LogStore, MemberChange, MemoryLog, Message, NodeId, RawNode, ReadOnlyMode, Snapshot, SnapshotMeta,
-    StorageWrites, Term, Transition, Verdict, VoteKind, VoteRequest,
+    Body, ChangeKind, ConfChange, ConfChangeV2, ConfState, Config, Entries, Entry, EntryKind, HardState, Index, Limits,
+    LogPosition, LogStore, MemberChange, MemoryLog, Message, NodeId, RawNode, ReadOnlyMode, Rules, Snapshot,
+    SnapshotMeta, StorageWrites, Term, Transition, Verdict, VoteKind, VoteRequest,
 };
 
 /// How many nodes are fuzzed, and with how many messages each.
@@ -83,17 +83,22 @@ impl Fuzzed {
             ConfState { voters: [1, 2, 3].map(NodeId).to_vec(), learners: vec![NodeId(4)], ..ConfState::default() };
         let check_quorum = dice.pick(&[true, false]);
         let config = Config {
-            pre_vote: dice.pick(&[true, false]),
-            check_quorum,
-            read_only: if check_quorum {
-                dice.pick(&[ReadOnlyMode::Safe, ReadOnlyMode::LeaseBased])
-            } else {
-                ReadOnlyMode::Safe
+            rules: Rules {
+                pre_vote: dice.pick(&[true, false]),
+                check_quorum,
+                read_only: match check_quorum {
+                    true => dice.pick(&[ReadOnlyMode::Safe, ReadOnlyMode::LeaseBased]),
+                    false => ReadOnlyMode::Safe,
+                },
+                disable_conf_change_validation: dice.below(4) == 0,
+                ..Rules::default()
             },
             writes: dice.pick(&[StorageWrites::Asynchronous, StorageWrites::Synchronous]),
-            max_inflight_messages: dice.pick(&[1, 3, 256]),
-            max_size_per_message: dice.pick(&[0, 50, 1 << 20]),
-            disable_conf_change_validation: dice.below(4) == 0,
+            limits: Limits {
+                max_inflight_messages: dice.pick(&[1, 3, 256]),
+                max_size_per_message: dice.pick(&[0, 50, 1 << 20]),
+                ..Limits::default()
+            },
             seed,
             ..Config::new(NodeId(1))
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ferrite_raft::{
     Body, ConfChange, ConfState, Config, Entry, Index, LogPosition, MemoryLog, Message, NodeId, RawNode, Ready,
-    RoleKind, Snapshot, SnapshotMeta, Term, Verdict, VoteKind, VoteRequest,
+    RoleKind, Rules, Snapshot, SnapshotMeta, Term, Verdict, VoteKind, VoteRequest,
 };
 
 pub const ME: NodeId = NodeId(1);
@@ -25,7 +25,8 @@ pub fn conf(voters: &[u64]) -> ConfState {
 pub fn node(voters: &[u64], change: impl FnOnce(&mut Config)) -> RawNode<MemoryLog> {
     let mut log = MemoryLog::new();
     log.set_conf(conf(voters));
-    let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
+    let rules = Rules { pre_vote: false, check_quorum: false, ..Rules::default() };
+    let mut config = Config { rules, ..Config::new(ME) };
     change(&mut config);
     RawNode::new(config, log).expect("a configuration that works")
 }

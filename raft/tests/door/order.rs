@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ferrite_raft::{
     Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, EntryKind,
     HardState, Index, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, RoleKind,
-    Term, Verdict, VoteKind,
+    Rules, Term, Verdict, VoteKind,
 };
 
 use crate::one::{GRANTED, ME, append, at, conf, entry, from, leader, node, settle, snapshot, vote, write};
@@ -12,7 +12,7 @@ use crate::one::{GRANTED, ME, append, at, conf, entry, from, leader, node, settl
 #[test]
 fn a_single_voter_commits_what_is_saved_and_nothing_before() {
     for pre_vote in [false, true] {
-        let mut node = node(&[1], |config| config.pre_vote = pre_vote);
+        let mut node = node(&[1], |config| config.rules.pre_vote = pre_vote);
         node.campaign();
         settle(&mut node);
         for number in 0..100_u8 {
@@ -135,7 +135,7 @@ fn a_leader_counts_itself_only_for_what_it_saved() {
 #[test]
 fn a_candidate_asks_for_votes_only_once_its_log_and_its_term_are_saved() {
     for pre_vote in [false, true] {
-        let mut node = node(&[1, 2, 3], |config| config.pre_vote = pre_vote);
+        let mut node = node(&[1, 2, 3], |config| config.rules.pre_vote = pre_vote);
         node.step(append(1, at(0, 0), vec![entry(1, 1)], 0)).expect("entries");
         let written = node.take_ready().expect("an entry to save");
         write(&mut node, &written);
@@ -309,7 +309,7 @@ fn nothing_is_applied_while_a_snapshot_is_on_its_way_to_the_disk() {
 
 #[test]
 fn a_proposal_is_refused_when_too_much_is_uncommitted() {
-    let mut node = node(&[1], |config| config.max_uncommitted_size = 10);
+    let mut node = node(&[1], |config| config.limits.max_uncommitted_size = 10);
     node.campaign();
     settle(&mut node);
     let propose = |node: &mut RawNode<MemoryLog>, length| node.propose(Bytes::from(vec![0; length]));
@@ -417,7 +417,8 @@ fn a_read_after_a_crash_sees_what_was_saved_before_it() {
     log.append([entry(1, 1), entry(1, 2)]);
     log.set_hard_state(HardState { term: Term(1), vote: Some(ME), commit: Index(0) });
     let mut node =
-        RawNode::new(Config { pre_vote: false, ..Config::new(ME) }, log).expect("a configuration that works");
+        RawNode::new(Config { rules: Rules { pre_vote: false, ..Rules::default() }, ..Config::new(ME) }, log)
+            .expect("a configuration that works");
     node.campaign();
     while node.soft_state().role != RoleKind::Leader {
         let mut ready = node.take_ready().expect("a vote to save");

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ConfChange, ConfChangeV1, ConfChangeV2, Config, Index, LogStore, MemoryLog, Message, NodeId, ProposeError,
-    RawNode, ReadOnlyMode, Snapshot, StorageWrites, Term, Transition,
+    Body, ConfChange, ConfChangeV1, ConfChangeV2, Config, Index, Limits, LogStore, MemoryLog, Message, NodeId,
+    ProposeError, RawNode, ReadOnlyMode, Rules, Snapshot, StorageWrites, Term, Transition,
 };
 
 use crate::confchange::parse_changes;
@@ -123,21 +123,25 @@ impl Environment {
                 election_ticks: ELECTION_TICKS,
                 heartbeat_ticks: HEARTBEAT_TICKS,
                 applied: state.meta.index,
-                max_size_per_message: number("max-size-per-msg", u64::MAX),
-                max_committed_size: number("max-committed-size-per-ready", u64::MAX),
-                max_inflight_messages: number("inflight", i32::MAX as u64) as usize,
-                check_quorum: flag("checkquorum"),
-                pre_vote: flag("prevote"),
-                read_only: match directive.value("read-only") {
-                    Some("lease-based") => ReadOnlyMode::LeaseBased,
-                    _ => ReadOnlyMode::Safe,
-                },
                 writes: if asynchronous { StorageWrites::Asynchronous } else { StorageWrites::Synchronous },
-                max_uncommitted_size: number("max-uncommitted-size", u64::MAX),
-                max_inflight_bytes: number("inflight-bytes", u64::MAX),
-                disable_proposal_forwarding: flag("disable-proposal-forwarding"),
-                disable_conf_change_validation: flag("disable-conf-change-validation"),
-                step_down_on_removal: flag("step-down-on-removal"),
+                limits: Limits {
+                    max_size_per_message: number("max-size-per-msg", u64::MAX),
+                    max_committed_size: number("max-committed-size-per-ready", u64::MAX),
+                    max_uncommitted_size: number("max-uncommitted-size", u64::MAX),
+                    max_inflight_messages: number("inflight", i32::MAX as u64) as usize,
+                    max_inflight_bytes: number("inflight-bytes", u64::MAX),
+                },
+                rules: Rules {
+                    pre_vote: flag("prevote"),
+                    check_quorum: flag("checkquorum"),
+                    read_only: match directive.value("read-only") {
+                        Some("lease-based") => ReadOnlyMode::LeaseBased,
+                        _ => ReadOnlyMode::Safe,
+                    },
+                    disable_proposal_forwarding: flag("disable-proposal-forwarding"),
+                    disable_conf_change_validation: flag("disable-conf-change-validation"),
+                    step_down_on_removal: flag("step-down-on-removal"),
+                },
                 ..Config::new(id)
             };
             let mut log = MemoryLog::new();
