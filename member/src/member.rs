@@ -275,6 +275,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.soft_state.leader
     }
 
+    /// Whether this member is in the cluster without a vote.
+    pub fn is_learner(&self) -> bool {
+        self.conf.learners.contains(&self.raft.id())
+    }
+
     /// Whether the member has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping

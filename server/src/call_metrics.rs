@@ -74,7 +74,7 @@ impl CallMetrics {
     pub fn proposed(&self, kind: Kind, since: Instant, failure: Option<CallError>) {
         let success = matches!(failure, None | Some(CallError::Refused(_)));
         self.requests.observe(kind, success, since.elapsed());
-        if matches!(failure, Some(CallError::TimedOut { .. } | CallError::ProposalDropped)) {
+        if matches!(failure, Some(CallError::TimedOut | CallError::NotTaken | CallError::ProposalDropped)) {
             self.proposals_failed.increment();
         }
     }
@@ -83,7 +83,7 @@ impl CallMetrics {
     pub fn confirmed(&self, failure: Option<CallError>) {
         match failure {
             Some(CallError::LeaderChanged) => self.reads_failed.increment(),
-            Some(CallError::TimedOut { .. }) => self.slow_reads.increment(),
+            Some(CallError::TimedOut) => self.slow_reads.increment(),
             _ => {}
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         let registry = Arc::new(Registry::new());
         let metrics = CallMetrics::new(&registry, Duration::MAX, &Logger::silent());
         let refused = CallError::Refused(ferrite_state::ApplyError::Compacted);
-        let (begun, timed_out) = (Instant::now(), CallError::TimedOut { leader_known: true });
+        let (begun, timed_out) = (Instant::now(), CallError::TimedOut);
         for failure in [None, Some(refused), Some(timed_out), Some(CallError::TooManyRequests)] {
             metrics.proposed(Kind::Compaction, begun, failure);
         }

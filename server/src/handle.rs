@@ -51,7 +51,9 @@ pub enum CallError {
     /// Too much is waiting already.
     TooManyRequests,
     /// It took longer than a request may take. A proposal may still be applied.
-    TimedOut { leader_known: bool },
+    TimedOut,
+    /// No leader took the proposal for as long as a request may take.
+    NotTaken,
     /// Another leader took over before the read had its index.
     LeaderChanged,
     /// Leadership is being handed over.
@@ -205,6 +207,11 @@ impl Handle {
         self.door.signals.leader.load(Ordering::Relaxed)
     }
 
+    /// Whether this member does not vote yet.
+    pub fn is_learner(&self) -> bool {
+        self.door.signals.is_learner.load(Ordering::Relaxed)
+    }
+
     /// An id for a request or a lease.
     pub fn next_id(&self) -> RequestId {
         self.door.request_ids.take()
@@ -328,7 +335,8 @@ impl Handle {
             true => 2 * MAX_APPLY_BACKLOG,
             false => MAX_APPLY_BACKLOG,
         };
-        let answer = self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog)).await;
+        let answer =
+            self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog), || self.not_answered()).await;
         self.metrics().proposed(kind, begun, answer.as_ref().err().copied());
         answer
     }
@@ -349,7 +357,7 @@ impl Handle {
     pub async fn propose_txn(&self, caller: &Caller, payload: &[u8]) -> Result<Response, CallError> {
         let (id, begun) = (self.next_id(), Instant::now());
         let data = encode_parsed(id, caller, TXN, payload);
-        let answer = self.in_time(self.propose_encoded(id, data, MAX_APPLY_BACKLOG)).await;
+        let answer = self.in_time(self.propose_encoded(id, data, MAX_APPLY_BACKLOG), || self.not_answered()).await;
         self.metrics().proposed(Kind::Txn, begun, answer.as_ref().err().copied());
         answer
     }
@@ -389,15 +397,21 @@ impl Handle {
                 Some(Err(ReadFailed::Stopping)) | None => Err(CallError::Stopped),
             }
         };
-        let confirmed = self.in_time(confirmed).await;
+        let confirmed = self.in_time(confirmed, || CallError::TimedOut).await;
         self.metrics().confirmed(confirmed.err());
         confirmed
     }
 
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        match tokio::time::timeout(self.door.limits.timeout, call).await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::TimedOut { leader_known: self.leader() != 0 }),
-        }
+    /// Why a proposal has no answer in time.
+    fn not_answered(&self) -> CallError {
+        if self.leader() == 0 { CallError::NotTaken } else { CallError::TimedOut }
+    }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, CallError>>,
+        too_late: impl FnOnce() -> CallError,
+    ) -> Result<T, CallError> {
+        tokio::time::timeout(self.door.limits.timeout, call).await.unwrap_or_else(|_| Err(too_late()))
     }
 }

@@ -55,6 +55,8 @@ pub struct Outlets {
 pub struct Signals {
     /// The leader's id, 0 if none is known.
     pub leader: AtomicU64,
+    /// Whether this member does not vote yet.
+    pub is_learner: AtomicBool,
     /// What is applied is new enough for any read: see [`Member::reads_need_no_round`].
     pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
@@ -171,6 +173,7 @@ impl MemberLoop {
             self.last_leader = leader;
             signals.leader_changes.fetch_add(1, Ordering::Relaxed);
         }
+        signals.is_learner.store(member.is_learner(), Ordering::Relaxed);
         // Before any message of this turn is sent.
         signals.reads_at_once.store(member.reads_need_no_round(), Ordering::SeqCst);
         for save in out.save.drain(..) {

@@ -69,8 +69,7 @@ impl NetThread {
     fn ports(&self) -> Ports {
         let stopping = Stopping { signal: self.stopped.clone(), status: CallError::Stopped.into() };
         let mut router = Router::new(self.registry.clone(), self.observing.clone(), stopping);
-        let services =
-            Services { handle: self.handle.clone(), settings: self.services.clone(), budget: self.budget.clone() };
+        let services = Services::new(self.handle.clone(), self.services.clone(), self.budget.clone());
         grpc::register(&mut router, Rc::new(services));
         let site = Rc::new(Site {
             handle: self.handle.clone(),
@@ -112,6 +111,7 @@ pub fn services_settings(config: &Config) -> grpc::Settings {
         renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
         pauses_on_defragment: config.features.enabled(Feature::StopGrpcServiceOnDefrag),
         watch_progress_interval: config.limits.watch_progress_notify_interval,
+        election_timeout: config.election_timeout(),
     }
 }
 

@@ -21,6 +21,7 @@ pub enum RequestError {
     StreamFilter,
     NoSpace,
     NoLeader,
+    NotForLearner,
     InvalidClientApiVersion,
     UnknownHealthService,
     UnknownAlarmAction,
@@ -41,6 +42,7 @@ impl From<RequestError> for Status {
             RequestError::StreamFilter => (Code::Unimplemented, "RangeStream does not support revision filters"),
             RequestError::NoSpace => (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
             RequestError::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
+            RequestError::NotForLearner => (Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
             RequestError::InvalidClientApiVersion => (Code::InvalidArgument, "etcdserver: invalid client api version"),
             RequestError::UnknownHealthService => (Code::NotFound, "unknown service"),
             // etcd itself crashes on these.
@@ -56,8 +58,8 @@ impl From<CallError> for Status {
         let (code, text) = match error {
             CallError::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             CallError::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
-            CallError::TimedOut { leader_known: true } => (Code::Unavailable, "etcdserver: request timed out"),
-            CallError::TimedOut { leader_known: false } => (Code::DeadlineExceeded, "context deadline exceeded"),
+            CallError::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
+            CallError::NotTaken => (Code::DeadlineExceeded, "context deadline exceeded"),
             CallError::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             CallError::ProposalDropped => (Code::Unknown, "raft proposal dropped"),
             CallError::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
@@ -155,7 +157,7 @@ mod tests {
     /// Codes and texts of etcd's table, for everything that can be said now.
     #[test]
     fn texts_are_those_of_etcd() {
-        let said: [Status; 42] = [
+        let said: [Status; 43] = [
             RequestError::EmptyKey.into(),
             RequestError::UnsetOp.into(),
             RequestError::ValueProvided.into(),
@@ -167,6 +169,7 @@ mod tests {
             RequestError::StreamFilter.into(),
             RequestError::NoSpace.into(),
             RequestError::NoLeader.into(),
+            RequestError::NotForLearner.into(),
             ChangeError::NotLeader.into(),
             ChangeError::BadTransferee.into(),
             ChangeError::BadUrls.into(),
@@ -193,8 +196,8 @@ mod tests {
             ApplyError::AuthNotEnabled.into(),
             CallError::TooLarge.into(),
             CallError::TooManyRequests.into(),
-            CallError::TimedOut { leader_known: true }.into(),
-            CallError::TimedOut { leader_known: false }.into(),
+            CallError::TimedOut.into(),
+            CallError::NotTaken.into(),
             CallError::LeaderChanged.into(),
             CallError::ProposalDropped.into(),
             CallError::Stopped.into(),
@@ -211,6 +214,7 @@ mod tests {
 12 RangeStream does not support revision filters
 8 etcdserver: mvcc: database space exceeded
 14 etcdserver: no leader
+9 etcdserver: rpc not supported for learner
 9 etcdserver: not leader
 9 etcdserver: bad leader transferee
 3 etcdserver: given member URLs are invalid

@@ -26,20 +26,23 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
         "/grpc.health.v1.Health/Watch",
         async move |request: HealthCheckRequest, mut replies, caller| {
             s.admit(&caller)?;
-            let mut pauses = s.handle.pauses();
-            let mut told = None;
-            loop {
-                pauses.mark_unchanged();
-                let now = status(&s, &request).unwrap_or(answer(ServingStatus::ServiceUnknown));
-                if told != Some(now) {
-                    replies.send(now).await?;
-                    told = Some(now);
+            s.serve_stream(&caller, async {
+                let mut pauses = s.handle.pauses();
+                let mut told = None;
+                loop {
+                    pauses.mark_unchanged();
+                    let now = status(&s, &request).unwrap_or(answer(ServingStatus::ServiceUnknown));
+                    if told != Some(now) {
+                        replies.send(now).await?;
+                        told = Some(now);
+                    }
+                    // The call ends when the client goes.
+                    if pauses.changed().await.is_err() {
+                        return Ok(());
+                    }
                 }
-                // The call ends when the client goes.
-                if pauses.changed().await.is_err() {
-                    return Ok(());
-                }
-            }
+            })
+            .await
         },
     );
 }

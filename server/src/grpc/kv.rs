@@ -31,7 +31,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     router.unary("/etcdserverpb.KV/Range", async move |request, caller| range(&s, request, &caller).await);
     let s = of(services);
     router.server_stream("/etcdserverpb.KV/RangeStream", async move |request, replies, caller| {
-        range_stream(&s, request, replies, &caller).await
+        s.serve_stream(&caller, range_stream(&s, request, replies, &caller)).await
     });
     let s = of(services);
     router.unary("/etcdserverpb.KV/Put", async move |request, caller| put(&s, request, &caller).await);
@@ -44,7 +44,10 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
 }
 
 async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) -> Result<Body, Status> {
-    services.admit(caller)?;
+    match request.serializable {
+        true => services.admit_at_learner(caller)?,
+        false => services.admit(caller)?,
+    }
     check::range(&request)?;
     let handle = &services.handle;
     // The clock is looked at again only after waiting: it costs as much as many reads do.

@@ -19,7 +19,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     router.unary("/etcdserverpb.Lease/LeaseRevoke", async move |request, caller| revoke(&s, request, &caller).await);
     let s = services.clone();
     router.bidi_stream("/etcdserverpb.Lease/LeaseKeepAlive", async move |requests, replies, caller| {
-        keep_alive(&s, requests, replies, &caller).await
+        s.serve_stream(&caller, keep_alive(&s, requests, replies, &caller)).await
     });
     let s = services.clone();
     router.unary("/etcdserverpb.Lease/LeaseTimeToLive", async move |request, caller| {

@@ -12,10 +12,12 @@ mod error;
 mod health;
 mod kv;
 mod lease;
+mod led;
 mod maintenance;
 mod roomy_read;
 mod watch;
 
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::handle::Handle;
 use crate::rpc::{Budget, Caller, Router, Status};
 
 pub use error::RequestError;
+use led::LedStreams;
 
 /// What is decided by flags.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Settings {
     pub pauses_on_defragment: bool,
     /// How often watchers that want it are told of progress (`--watch-progress-notify-interval`): zero is etcd's default.
     pub watch_progress_interval: Duration,
+    /// How long it takes at most to notice that a leader has gone.
+    pub election_timeout: Duration,
 }
 
 /// What the handlers of one net thread share.
@@ -49,10 +54,15 @@ pub struct Services {
     pub settings: Settings,
     /// Memory for answers.
     pub budget: Arc<Budget>,
+    streams: LedStreams,
 }
 
 /// Puts every method of the API into the router of a net thread.
 pub fn register(router: &mut Router, services: Rc<Services>) {
+    let s = services.clone();
+    tokio::task::spawn_local(async move {
+        s.streams.drive(s.settings.election_timeout, || s.handle.leader() != 0).await;
+    });
     kv::register(router, &services);
     watch::register(router, &services);
     lease::register(router, &services);
@@ -64,16 +74,37 @@ pub fn register(router: &mut Router, services: Rc<Services>) {
 }
 
 impl Services {
-    /// What is asked of every call before its handler sees it, in etcd's order.
+    pub fn new(handle: Handle, settings: Settings, budget: Arc<Budget>) -> Services {
+        Services { handle, settings, budget, streams: LedStreams::default() }
+    }
+
+    /// What is asked of a call before its handler sees it, in etcd's order.
     fn admit(&self, caller: &Caller) -> Result<(), Status> {
+        if self.handle.is_learner() {
+            return Err(RequestError::NotForLearner.into());
+        }
+        self.admit_at_learner(caller)
+    }
+
+    /// The same for the few calls that a learner serves, too.
+    fn admit_at_learner(&self, caller: &Caller) -> Result<(), Status> {
         if let Some(version) = caller.metadata.get("client-api-version")
             && std::str::from_utf8(version).is_err()
         {
             return Err(RequestError::InvalidClientApiVersion.into());
         }
-        if caller.metadata.get("hasleader") == Some(b"true") && self.handle.leader() == 0 {
+        if led::wants_leader(caller) && self.handle.leader() == 0 {
             return Err(RequestError::NoLeader.into());
         }
         Ok(())
+    }
+
+    /// Serves an admitted stream until it ends, or until the leader is lost that its client asked for.
+    async fn serve_stream<T>(
+        &self,
+        caller: &Caller,
+        stream: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        self.streams.serve(led::wants_leader(caller), stream).await
     }
 }

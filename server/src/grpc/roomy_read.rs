@@ -153,11 +153,12 @@ mod tests {
             max_request_bytes: 1 << 20,
             quota_bytes: 0,
             watch_progress_interval: Duration::ZERO,
+            election_timeout: Duration::MAX,
             pauses_on_defragment: false,
             renews_at_once: false,
         };
         let handle = Handle::new(door.clone(), Arc::<Post>::default());
-        (Services { handle, settings, budget: Arc::new(budget) }, door, threads)
+        (Services::new(handle, settings, Arc::new(budget)), door, threads)
     }
 
     /// Runs a test with its read threads.

@@ -175,7 +175,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     let s = services.clone();
     router.bidi_stream("/etcdserverpb.Watch/Watch", async move |requests, replies, caller| {
         s.admit(&caller)?;
-        watch(&s, &watches, requests, replies).await
+        s.serve_stream(&caller, watch(&s, &watches, requests, replies)).await
     });
 }
 

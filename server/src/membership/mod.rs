@@ -107,9 +107,9 @@ impl fmt::Display for ChangeError {
             ChangeError::Call(CallError::Stopped) => "etcdserver: server stopped",
             ChangeError::Call(CallError::ProposalDropped) => "raft proposal dropped",
             ChangeError::Call(CallError::TooManyRequests) => "etcdserver: too many requests",
-            ChangeError::Call(CallError::TimedOut { .. } | CallError::LeaderChanged | CallError::TooLarge) => {
-                "etcdserver: request timed out"
-            }
+            ChangeError::Call(
+                CallError::TimedOut | CallError::NotTaken | CallError::LeaderChanged | CallError::TooLarge,
+            ) => "etcdserver: request timed out",
         };
         f.write_str(text)
     }
