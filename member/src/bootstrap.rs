@@ -1,6 +1,7 @@
 //! From a data directory to a member that can take its first turn.
 //!
 //!   no log   ──▶ ids from the initial cluster ──▶ store, then log with one entry a member ─┐
+//!        └─────▶ ids from the running cluster ──▶ store, then log with no entry ──────────┤
 //!   a log    ──▶ its last snapshot record ──▶ store, whole up to it ──▶ log behind it ────┴─▶ state, Raft
 //!
 //! The store is made before the log, and a log is in place only when it is complete: so a log without a store has lost
@@ -40,6 +41,15 @@ impl Directories {
     }
 }
 
+/// What a member without a log begins with.
+#[derive(Clone, Debug)]
+pub enum Beginning {
+    /// Its cluster begins with it.
+    New(NewCluster),
+    /// Its cluster runs, and has added it: it learns everything from the leader.
+    Join(Ids),
+}
+
 /// A cluster that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct NewCluster {
@@ -48,6 +58,35 @@ pub struct NewCluster {
     /// Which of them this one is.
     pub own_name: String,
     pub token: String,
+}
+
+impl NewCluster {
+    /// Who this member will be.
+    pub fn ids(&self) -> Result<Ids, StartError> {
+        self.with_members(&self.members()?)
+    }
+
+    fn with_members(&self, members: &[Member]) -> Result<Ids, StartError> {
+        let own = members.iter().find(|member| member.name == self.own_name);
+        let own = own.ok_or_else(|| StartError::NotInCluster { own_name: self.own_name.clone() })?;
+        Ok(Ids { member: own.id, cluster: cluster::cluster_id(members.iter().map(|member| member.id)) })
+    }
+
+    /// The members in the order of their ids, as every one of them computes them.
+    fn members(&self) -> Result<Vec<Member>, StartError> {
+        let member = |(name, peer_urls): &(String, Vec<String>)| Member {
+            id: cluster::member_id(peer_urls, &self.token),
+            peer_urls: peer_urls.clone(),
+            name: name.clone(),
+            ..Member::default()
+        };
+        let mut members: Vec<Member> = self.members.iter().map(member).collect();
+        members.sort_by_key(|member| member.id);
+        match members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            Some(pair) => Err(StartError::SameId(pair[0].id.0)),
+            None => Ok(members),
+        }
+    }
 }
 
 /// How Raft keeps time.
@@ -109,6 +148,8 @@ pub enum StartError {
         file.display()
     )]
     WrittenByEtcd { file: PathBuf },
+    #[error("{}: there was a log here a moment ago, and there is none now: start again", log.display())]
+    NoLog { log: PathBuf },
     #[error("{}: the log's metadata names no member and no cluster: this is not a log of etcd", log.display())]
     NoIdentity { log: PathBuf },
     #[error(transparent)]
@@ -139,11 +180,11 @@ pub struct FileOptions {
     pub store: store::Options,
 }
 
-/// Opens a member, or makes a new one.
+/// Opens a member, or makes a new one. Without a log it needs to be told what it begins with.
 pub fn open<V: Vfs>(
     vfs: &V,
     directories: &Directories,
-    new_cluster: &NewCluster,
+    beginning: Option<&Beginning>,
     timing: Timing,
     settings: Settings,
     files: FileOptions,
@@ -159,9 +200,10 @@ pub fn open<V: Vfs>(
         return Err(StartError::WrittenByEtcd { file: database });
     }
     vfs.create_dir_all(&directories.snapshots)?;
-    let found = match is_restart {
-        true => find(vfs, directories, files)?,
-        false => found(vfs, directories, new_cluster, files)?,
+    let found = match beginning {
+        _ if is_restart => find(vfs, directories, files)?,
+        Some(beginning) => found(vfs, directories, beginning, files)?,
+        None => return Err(StartError::NoLog { log: directories.log.clone() }),
     };
     let Found { ids, start, log, replay, store, opened } = found;
     let (applied, term) = (opened.applied, opened.term);
@@ -235,13 +277,19 @@ fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Resul
 fn found<V: Vfs>(
     vfs: &V,
     directories: &Directories,
-    new_cluster: &NewCluster,
+    beginning: &Beginning,
     files: FileOptions,
 ) -> Result<Found<V>, StartError> {
-    let members = members_of(new_cluster)?;
-    let own = members.iter().find(|member| member.name == new_cluster.own_name);
-    let own = own.ok_or_else(|| StartError::NotInCluster { own_name: new_cluster.own_name.clone() })?;
-    let ids = Ids { member: own.id, cluster: cluster::cluster_id(members.iter().map(|member| member.id)) };
+    let (ids, hard_state, entries) = match beginning {
+        Beginning::New(cluster) => {
+            let members = cluster.members()?;
+            let ids = cluster.with_members(&members)?;
+            let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
+            // Without its first entries a member would not know that it may lead, and wait for ever.
+            (ids, HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) }, entries)
+        }
+        Beginning::Join(ids) => (*ids, HardState::default(), Vec::new()),
+    };
     let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
     // A store that holds nothing was left by a start that did not come to make the log; it is made anew.
     let (store, opened) = match Store::create(vfs.clone(), &directories.store, identity, files.store) {
@@ -250,34 +298,11 @@ fn found<V: Vfs>(
         }
         created => created?,
     };
-    let metadata = wal::Metadata { node_id: ids.member, cluster_id: ids.cluster };
-    let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
-    let hard_state = HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) };
-    // Without its first entries a member would not know that it may lead, and wait for ever.
-    let (dir, encoded) = (&directories.log, metadata.encode());
-    let log = wal::Wal::create_with(vfs.clone(), dir, encoded, &hard_state, &entries, files.log)?;
-    let replay =
-        wal::Replay { metadata: metadata.encode(), hard_state, entries, snapshots: Vec::new(), warnings: Vec::new() };
+    let metadata = wal::Metadata { node_id: ids.member, cluster_id: ids.cluster }.encode();
+    let dir = &directories.log;
+    let log = wal::Wal::create_with(vfs.clone(), dir, metadata.clone(), &hard_state, &entries, files.log)?;
+    let replay = wal::Replay { metadata, hard_state, entries, snapshots: Vec::new(), warnings: Vec::new() };
     Ok(Found { ids, start: SnapshotMeta::default(), log, replay, store, opened })
-}
-
-/// The members of a new cluster in the order of their ids, as every one of them computes them.
-fn members_of(new_cluster: &NewCluster) -> Result<Vec<Member>, StartError> {
-    let mut members: Vec<Member> = new_cluster
-        .members
-        .iter()
-        .map(|(name, peer_urls)| Member {
-            id: cluster::member_id(peer_urls, &new_cluster.token),
-            peer_urls: peer_urls.clone(),
-            name: name.clone(),
-            ..Member::default()
-        })
-        .collect();
-    members.sort_by_key(|member| member.id);
-    match members.windows(2).find(|pair| pair[0].id == pair[1].id) {
-        Some(pair) => Err(StartError::SameId(pair[0].id.0)),
-        None => Ok(members),
-    }
 }
 
 /// Every member of a new cluster begins with the same entries: one that adds each member, in the order of their ids.

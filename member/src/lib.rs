@@ -1,6 +1,7 @@
 //! One member: Raft, storage and state, driven by inputs.
 
 mod applier;
+mod backlog;
 pub mod bootstrap;
 mod checkpoint;
 pub mod duty;

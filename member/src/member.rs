@@ -23,7 +23,9 @@ use ferrite_raft::{
     MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, SoftState,
 };
 use ferrite_state::RequestId;
+use ferrite_state::cluster::ClusterVersion;
 
+use crate::backlog::Backlog;
 use crate::checkpoint::Checkpoints;
 use crate::duty::Duties;
 use crate::inquiry::Inquiry;
@@ -70,6 +72,12 @@ pub enum Input<P, R> {
     SnapshotSent { to: NodeId, arrived: bool },
     /// Hand leadership over to this member.
     TransferLeader(NodeId),
+    /// The lowest version that a member of this cluster runs, as this one has just asked them all; nothing if one of them
+    /// did not say.
+    LowestVersion(Option<ClusterVersion>),
+    /// So many ticks count as gone by. Others can be reached, so a leader would be heard of soon: the first election need
+    /// not wait as long as a later one.
+    SkipTicks(u32),
     /// Tell the reader once everything committed by now has been applied.
     Read(R),
     /// Somebody wants to know what Raft knows now.
@@ -171,6 +179,7 @@ pub struct Member<P, R> {
     raft: RawNode<MemoryLog>,
     proposals: Proposals<P>,
     held: Held,
+    backlog: Backlog,
     reads: Reads<R>,
     checkpoints: Checkpoints,
     duties: Duties,
@@ -248,11 +257,12 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     ) -> Self {
         let (hard_state, soft_state) = (raft.hard_state(), raft.soft_state());
         let conf = raft.log().initial_state().1;
-        let first_round = hard_state.term.0 << 32;
+        let first_round = duties.next_id().0;
         Member {
             raft,
             proposals: Proposals { waiting: VecDeque::new(), waiting_changes: Vec::new(), proposed: Vec::new() },
             held: Held::default(),
+            backlog: Backlog::default(),
             reads: Reads::new(first_round),
             checkpoints,
             duties,
@@ -278,6 +288,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     /// Whether this member is in the cluster without a vote.
     pub fn is_learner(&self) -> bool {
         self.conf.learners.contains(&self.raft.id())
+    }
+
+    /// Whether this member has made itself known in this life.
+    pub fn is_published(&self) -> bool {
+        self.duties.is_published()
     }
 
     /// Whether the member has been told to stop.
@@ -331,11 +346,15 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::ChangeMembers(proposal) => self.proposals.waiting_changes.push(proposal),
             // Raft would believe that it is installed: it has to come with its database, which cannot be received yet.
             Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
+            // There is no room: Raft sends it again when it hears no answer.
+            Input::Message(message) if self.backlog.refuses(&message) => {}
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
             Input::Message(message) => drop(self.raft.step(message)),
             Input::Unreachable(id) => self.raft.report_unreachable(id),
             Input::SnapshotSent { to, arrived } => self.raft.report_snapshot(to, arrived),
             Input::TransferLeader(to) => self.raft.transfer_leader(to),
+            Input::LowestVersion(lowest) => self.duties.lowest_version(lowest),
+            Input::SkipTicks(count) => (0..count).for_each(|_| self.raft.tick_quiesced()),
             Input::Read(reader) if self.stopping => out.reads.push((reader, Err(ReadFailed::Stopping))),
             Input::Read(reader) => self.reads.arrive(reader),
             Input::Inquire(inquiry) => inquiry.answer(&self.raft.status()),
@@ -360,6 +379,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.raft.tick();
             self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
             self.proposals.waiting_changes.retain(|proposal| !proposal.waiter.gone());
+            // What was handed on to a leader that is not heard of any more may never come back.
+            self.proposals.proposed.retain(|(_, waits)| !matches!(waits, Waits::Client(waiter) if waiter.gone()));
         }
         // A member that is alone need not wait whether somebody else leads. An election that is under way waits for the disk:
         // begun again at every turn, it would never end.
@@ -374,6 +395,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     fn saved(&mut self, upto: SaveNumber, out: &mut Outbox<P, R>) {
+        self.backlog.saved(upto);
         while let Some((_, ticket, messages)) = self.saves.under_way.pop_front_if(|(number, ..)| *number <= upto) {
             self.raft.saved(ticket);
             self.send(messages, out);
@@ -404,8 +426,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     /// Tells Raft what is applied. A change of members counts as applied when Raft has taken it over, not before: a leader
     /// would otherwise let the next one into the log while members still decide as before this one.
     fn report_applied(&mut self) {
+        let applied = self.progress.applied();
+        self.backlog.applied(applied);
         if self.held.changes == 0 {
-            self.raft.applied(self.progress.applied());
+            self.raft.applied(applied);
         }
     }
 
@@ -477,6 +501,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
         if !ready.committed.is_empty() {
             let waiters = std::mem::take(&mut self.proposals.proposed);
+            self.backlog.handed_to_applier(&ready.committed);
             out.apply.push(Apply { entries: ready.committed, waiters });
         }
         if let Some(ticket) = ready.save {
@@ -501,6 +526,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if must_sync {
             self.saves.last.0 += 1;
             let hard_state = std::mem::take(&mut self.saves.unwritten_commit).then_some(self.saves.hard_state);
+            self.backlog.handed_to_log(self.saves.last, &entries);
             out.save.push(Save { number: self.saves.last, hard_state, entries });
         }
         // Saves are reported in their order: one that needs no sync waits for those before it.

@@ -25,7 +25,8 @@ enum Kind {
 }
 
 impl PeerBody {
-    pub(crate) fn whole(bytes: impl Into<Bytes>) -> PeerBody {
+    /// All of it is there.
+    pub fn whole(bytes: impl Into<Bytes>) -> PeerBody {
         PeerBody(Kind::Whole(Full::new(bytes.into())))
     }
 

@@ -7,6 +7,7 @@
 //!
 //!   Incoming, one per peer and kind: dials, GET /raft/stream/... ──frames──▶ Owner::deliver
 //!   Door, behind the peer port: streams, pipeline posts and snapshots of others ──▶ Owner::deliver
+//!   Asker: any other page of a member
 //!
 //! What holds:
 //! * whoever wants messages dials: the answer's body carries them. Each pair of members has four streams, two each way;
@@ -19,6 +20,7 @@
 //! The rules are those of etcd's `rafthttp`, so that members of either kind work together. Tasks run on the runtime that
 //! [`Transport::start`] is called on; the crate opens no listener.
 
+mod ask;
 mod body;
 mod dial;
 mod door;
@@ -36,6 +38,7 @@ mod snapshot;
 mod transport;
 mod urls;
 
+pub use ask::{Answer, Asker};
 pub use body::PeerBody;
 pub use dial::{Connect, Connecting, Impatient, Io, Plain};
 pub use door::Door;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, NewCluster, Parts, StartError, Timing};
+use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, Parts, StartError, Timing};
 use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Progress,
@@ -13,18 +13,20 @@ use ferrite_member::{
 };
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
-use ferrite_raft::BoxedLogger;
+use ferrite_peer::{Plain, Transport};
+use ferrite_raft::{BoxedLogger, NodeId};
 use ferrite_state::Settings;
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_storage::vfs::Vfs;
-use ferrite_storage::wal;
+use tokio::sync::watch;
 
 use crate::call_metrics::CallMetrics;
-use crate::config::{Config, Feature, InitialCluster, duration, parse_duration};
+use crate::config::{Config, Feature, duration, parse_duration};
 use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
-use crate::loops::{Clock, Defragmented, Outlets, Signals};
+use crate::loops::{Clock, Defragmented, Outlets, PeerLane, Signals};
 use crate::membership::Membership;
+use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster};
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
 use crate::read_pool::{ReadThread, read_pool};
@@ -49,6 +51,10 @@ pub struct Owners<V: Vfs> {
 pub struct Assembled<V: Vfs> {
     pub owners: Owners<V>,
     pub door: Arc<Door>,
+    pub peers: PeerLane,
+    pub roster: Roster,
+    /// Becomes true when this member was removed from its cluster.
+    pub removed: watch::Sender<bool>,
     pub warnings: Vec<String>,
 }
 
@@ -57,16 +63,8 @@ pub struct Assembled<V: Vfs> {
 pub enum AssembleError {
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("error setting up initial cluster: {0}")]
-    InitialCluster(String),
     #[error("error parsing CompactionRetention: time: invalid duration {0:?}")]
     Retention(String),
-    #[error("--initial-cluster-state=existing: joining a cluster is not built yet in Ferrite; start with `new`")]
-    Join,
-    #[error(
-        "--initial-cluster names {0} members: clusters of several are not built yet in Ferrite; name this one alone"
-    )]
-    SeveralMembers(usize),
 }
 
 impl AssembleError {
@@ -76,52 +74,53 @@ impl AssembleError {
     }
 }
 
-/// Opens the data directory and makes the owners. `clock` begins now.
+/// What a server is made in.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// It begins now.
+    pub clock: Clock,
+    pub registry: Arc<Registry>,
+    pub logger: Logger,
+    pub halt: Halt,
+    /// Where all that is sent to peers is written.
+    pub peer_runtime: tokio::runtime::Handle,
+}
+
+/// Opens the data directory and makes the owners. Without `begin` there must be a log.
 pub fn assemble<V: Vfs>(
     vfs: &V,
     config: &Config,
-    logger: &Logger,
-    clock: Clock,
-    registry: &Arc<Registry>,
-    halt: Halt,
+    begin: Option<&Begin>,
+    surroundings: &Surroundings,
 ) -> Result<Assembled<V>, AssembleError> {
-    let initial = InitialCluster::parse(&config.cluster.initial).map_err(AssembleError::InitialCluster)?;
-    let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let new_cluster = NewCluster {
-        members: initial.0.iter().map(|(name, peers)| (name.clone(), urls(peers))).collect(),
-        own_name: config.member.name.clone(),
-        token: config.cluster.token.clone(),
-    };
-    let directories = directories(config);
-    if !wal::exists(vfs, &directories.log).map_err(StartError::from)? {
-        if config.cluster.state == "existing" {
-            return Err(AssembleError::Join);
-        }
-        if new_cluster.members.len() > 1 {
-            return Err(AssembleError::SeveralMembers(new_cluster.members.len()));
-        }
-    }
-    let ticks = (config.raft.election_ms / config.raft.heartbeat_ms.max(1)) as u32;
+    let ticks = election_ticks(config);
     let timing = Timing { election_ticks: ticks, pre_vote: config.raft.pre_vote };
     let settings = Settings {
         min_lease_ttl_seconds: min_lease_ttl(ticks, config.heartbeat()),
         max_learners: usize::try_from(config.cluster.max_learners).unwrap_or(0),
     };
-    let raft_log: BoxedLogger = Box::new(RaftLog(logger.clone()));
-    let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, clock.now()));
-    let parts = bootstrap::open(vfs, &directories, &new_cluster, timing, settings, FileOptions::default(), raft_log)?;
-    Ok(wire(parts, config, compaction, clock, registry, logger, halt))
+    let raft_log: BoxedLogger = Box::new(RaftLog(surroundings.logger.clone()));
+    let compaction = retention(config)?.map(|retention| AutoCompaction::new(retention, surroundings.clock.now()));
+    let (directories, beginning) = (directories(config), begin.map(|begin| &begin.beginning));
+    let parts = bootstrap::open(vfs, &directories, beginning, timing, settings, FileOptions::default(), raft_log)?;
+    let known = begin.map(|begin| begin.known.clone()).unwrap_or_default();
+    Ok(wire(parts, config, compaction, known, surroundings))
+}
+
+/// Ticks until an election.
+pub fn election_ticks(config: &Config) -> u32 {
+    (config.raft.election_ms / config.raft.heartbeat_ms.max(1)) as u32
 }
 
 fn wire<V: Vfs>(
     parts: Parts<V>,
     config: &Config,
     compaction: Option<AutoCompaction>,
-    clock: Clock,
-    registry: &Arc<Registry>,
-    logger: &Logger,
-    halt: Halt,
+    known: Vec<(NodeId, Vec<String>)>,
+    surroundings: &Surroundings,
 ) -> Assembled<V> {
+    let Surroundings { clock, registry, logger, halt, peer_runtime } = surroundings;
+    let clock = *clock;
     let Parts { ids, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, warnings, .. } = parts;
     store.trim(&dead);
     let (to_member, member_inbox) = inbox();
@@ -133,6 +132,20 @@ fn wire<V: Vfs>(
     let progress = Arc::new(Progress::new(applied.0, applied.1));
     let request_ids = Arc::new(RequestIds::new(ids.member, unix_ms()));
     let shared = state.shared().clone();
+    let (arriving, removed) = (Arc::<Lane>::default(), watch::Sender::new(false));
+    let inlet = Inlet {
+        member: outlets.member.clone(),
+        state: shared.clone(),
+        lane: arriving.clone(),
+        removed: removed.clone(),
+    };
+    let transport = {
+        let _on_its_runtime = peer_runtime.enter();
+        let (local, limit) = (peers::local(ids, config), peers::dial_timeout(config));
+        Transport::start(local, Arc::new(inlet), Arc::new(Plain), limit, logger.clone(), registry.clone())
+    };
+    let mut roster = Roster::new(ids.member, transport.clone(), known, removed.clone());
+    roster.follow(&shared.tables().cluster);
     let door = Arc::new(Door {
         ids,
         request_ids: request_ids.clone(),
@@ -151,7 +164,8 @@ fn wire<V: Vfs>(
         membership: Membership::new(config.cluster.strict_reconfig_check, registry, logger),
         reads,
         metrics: CallMetrics::new(registry, config.limits.warning_apply_duration, logger),
-        halt,
+        halt: halt.clone(),
+        peers: Peers { transport: transport.clone(), asker: peers::asker(config) },
     });
     let duties = duties(ids, config, &door, compaction, registry);
     let limits = Limits {
@@ -171,7 +185,7 @@ fn wire<V: Vfs>(
         store: (StoreKeeper::new(store, StoreTiming::new(registry)), store_inbox),
         reads: read_threads,
     };
-    Assembled { owners, door, warnings }
+    Assembled { owners, door, peers: PeerLane { transport, arriving }, roster, removed, warnings }
 }
 
 fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>, registry: &Registry) -> Duties {

@@ -24,6 +24,7 @@ use crate::call_metrics::CallMetrics;
 use crate::halt::Halt;
 use crate::loops::{Clock, Outlets, Signals};
 use crate::membership::Membership;
+use crate::peers::Peers;
 use crate::post::{Post, Reply, call};
 use crate::read_pool::ReadPool;
 
@@ -116,6 +117,7 @@ pub struct Door {
     pub reads: ReadPool,
     pub metrics: CallMetrics,
     pub halt: Halt,
+    pub peers: Peers,
 }
 
 /// What clients have proposed and has no answer yet.
@@ -190,6 +192,16 @@ impl Handle {
     /// How large the store is.
     pub fn sizes(&self) -> &SharedSizes {
         &self.door.sizes
+    }
+
+    /// The ways to the other members.
+    pub fn peers(&self) -> &Peers {
+        &self.door.peers
+    }
+
+    /// Tells the member something that nobody waits for.
+    pub fn tell(&self, input: MemberInput) -> Result<(), CallError> {
+        self.door.outlets.member.push(input).map_err(|_| CallError::Stopped)
     }
 
     /// How long a request may wait.

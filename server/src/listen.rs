@@ -25,7 +25,8 @@ pub enum Port {
 }
 
 impl Port {
-    pub const ALL: [Port; 5] = [Port::Client, Port::ClientGrpc, Port::ClientHttp, Port::Metrics, Port::Peer];
+    /// What net threads serve: all but peers.
+    pub const OF_CLIENTS: [Port; 4] = [Port::Client, Port::ClientGrpc, Port::ClientHttp, Port::Metrics];
 
     /// Serves only once this member can answer clients.
     pub fn waits_until_ready(self) -> bool {

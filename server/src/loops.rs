@@ -20,13 +20,15 @@ use ferrite_member::{
     Applier, ApplierError, ApplyJob, ApplyNews, Inbox, Input, LogJob, LogWriter, LogWriterError, Member, Outlet,
     StandIn, StoreJob, StoreKeeper, StoreKeeperError,
 };
-use ferrite_raft::Index;
+use ferrite_peer::Transport;
+use ferrite_raft::{Body, Index, Message};
 use ferrite_storage::vfs::Vfs;
 use parking_lot::Mutex;
 
 use tokio::sync::watch;
 
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
+use crate::peers::Lane;
 use crate::post::{Post, Reply};
 
 /// The log says that all is synced when nothing has come for so long.
@@ -57,6 +59,10 @@ pub struct Signals {
     pub leader: AtomicU64,
     /// Whether this member does not vote yet.
     pub is_learner: AtomicBool,
+    /// The same, for who waits until it changes.
+    pub leadership: watch::Sender<u64>,
+    /// This member has made itself known in this life.
+    pub published: AtomicBool,
     /// What is applied is new enough for any read: see [`Member::reads_need_no_round`].
     pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
@@ -114,8 +120,16 @@ struct MemberLoop {
     outlets: Outlets,
     posts: Vec<Arc<Post>>,
     signals: Arc<Signals>,
+    peers: PeerLane,
     clock: Clock,
     last_leader: u64,
+}
+
+/// Messages of peers and to them.
+#[derive(Clone, Debug)]
+pub struct PeerLane {
+    pub transport: Transport,
+    pub arriving: Arc<Lane>,
 }
 
 impl MemberSeat {
@@ -125,9 +139,10 @@ impl MemberSeat {
         outlets: Outlets,
         posts: Vec<Arc<Post>>,
         signals: Arc<Signals>,
+        peers: PeerLane,
         clock: Clock,
     ) -> Arc<MemberSeat> {
-        let member = MemberLoop { member, arrived: Vec::new(), outlets, posts, signals, clock, last_leader: 0 };
+        let member = MemberLoop { member, arrived: Vec::new(), outlets, posts, signals, peers, clock, last_leader: 0 };
         let seat = Arc::new(MemberSeat { inbox, member: Mutex::new(member) });
         let stand_in: Weak<MemberSeat> = Arc::downgrade(&seat);
         seat.inbox.let_stand_in(stand_in);
@@ -162,13 +177,32 @@ impl StandIn for MemberSeat {
     }
 }
 
+impl PeerLane {
+    fn send(&self, messages: Vec<Message>, member: &Outlet<MemberInput>) {
+        let (snapshots, others): (Vec<Message>, Vec<Message>) =
+            messages.into_iter().partition(|message| matches!(message.body, Body::Snapshot(_)));
+        self.transport.send(others);
+        for snapshot in snapshots {
+            // Its database cannot be sent yet.
+            hand_on(member, Input::SnapshotSent { to: snapshot.to, arrived: false });
+        }
+    }
+}
+
 impl MemberLoop {
     fn turn(&mut self, inbox: &Inbox<MemberInput>) {
-        let MemberLoop { member, outlets, signals, .. } = self;
+        let MemberLoop { member, outlets, signals, peers, .. } = self;
         inbox.take_now(&mut self.arrived);
+        for input in &self.arrived {
+            if let Input::Message(message) = input {
+                peers.arriving.taken(message);
+            }
+        }
         let mut out = member.turn(self.clock.now(), &mut self.arrived);
         let leader = member.leader().map_or(0, |leader| leader.0);
         signals.leader.store(leader, Ordering::Relaxed);
+        signals.leadership.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+        signals.published.store(member.is_published(), Ordering::Relaxed);
         if leader != 0 && leader != self.last_leader {
             self.last_leader = leader;
             signals.leader_changes.fetch_add(1, Ordering::Relaxed);
@@ -176,6 +210,8 @@ impl MemberLoop {
         signals.is_learner.store(member.is_learner(), Ordering::Relaxed);
         // Before any message of this turn is sent.
         signals.reads_at_once.store(member.reads_need_no_round(), Ordering::SeqCst);
+        // A leader's entries go out while its own disk still works on them.
+        peers.send(out.messages, &outlets.member);
         for save in out.save.drain(..) {
             hand_on(&outlets.log, LogJob::Save(save));
         }
@@ -245,6 +281,20 @@ pub struct ApplySeat {
     fatal: Box<dyn Fn(Fatal) + Send + Sync>,
 }
 
+/// Whom the applier tells what.
+pub struct ApplyListeners {
+    /// What is worth a line in the log.
+    pub news: Box<dyn FnMut(ApplyNews) + Send>,
+    /// The cluster's members have changed.
+    pub members: Box<dyn FnMut() + Send>,
+}
+
+impl fmt::Debug for ApplyListeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApplyListeners").finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for ApplySeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApplySeat").finish_non_exhaustive()
@@ -258,7 +308,7 @@ struct ApplyLoop {
     outlets: Outlets,
     posts: Vec<Arc<Post>>,
     store_knows: Arc<AtomicBool>,
-    told: Box<dyn FnMut(ApplyNews) + Send>,
+    listeners: ApplyListeners,
     /// There is more to trim, from then on.
     trim_at: Option<Instant>,
     is_closed: bool,
@@ -271,11 +321,19 @@ impl ApplySeat {
         outlets: Outlets,
         posts: Vec<Arc<Post>>,
         store_knows: Arc<AtomicBool>,
-        told: Box<dyn FnMut(ApplyNews) + Send>,
+        listeners: ApplyListeners,
         fatal: Box<dyn Fn(Fatal) + Send + Sync>,
     ) -> Arc<ApplySeat> {
-        let applier =
-            ApplyLoop { applier, jobs: Vec::new(), outlets, posts, store_knows, told, trim_at: None, is_closed: false };
+        let applier = ApplyLoop {
+            applier,
+            jobs: Vec::new(),
+            outlets,
+            posts,
+            store_knows,
+            listeners,
+            trim_at: None,
+            is_closed: false,
+        };
         let seat = Arc::new(ApplySeat { inbox, applier: Mutex::new(applier), fatal });
         let stand_in: Weak<ApplySeat> = Arc::downgrade(&seat);
         seat.inbox.let_stand_in(stand_in);
@@ -326,7 +384,11 @@ impl ApplyLoop {
         if trims {
             self.trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
         }
-        done.news.into_iter().for_each(&mut self.told);
+        done.news.into_iter().for_each(&mut self.listeners.news);
+        if !done.conf_changes.is_empty() {
+            // Before Raft says anything to those who have come.
+            (self.listeners.members)();
+        }
         for changed in done.conf_changes {
             hand_on(&outlets.member, Input::ConfChanged(changed));
         }

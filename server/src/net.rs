@@ -54,7 +54,10 @@ impl NetThread {
             let mut serving = Vec::new();
             for (port, lane) in lanes {
                 let service = ports.service(port);
-                serving.push(spawn_local(serve_accepted(service, lane, self.stopped.clone(), self.logger.clone())));
+                let stopped = self.stopped.clone();
+                serving.push(spawn_local(serve_accepted(lane, self.logger.clone(), move |stream, address| {
+                    service.clone().serve(stream, address, stopped.clone())
+                })));
             }
             for each in serving {
                 // A task that panics takes the process with it; there is no other error.
@@ -96,7 +99,8 @@ impl Ports {
             Port::ClientGrpc => (Some(self.router.clone()), None),
             Port::ClientHttp => (None, Some(Role::Client)),
             Port::Metrics => (None, Some(Role::Metrics)),
-            Port::Peer => (None, Some(Role::Peer)),
+            // Theirs is another thread.
+            Port::Peer => (None, None),
         };
         let pages = role.map(|role| self.site.pages(role));
         Rc::new(Service::new(router, pages, self.settings, self.budget.clone()))

@@ -1,38 +1,42 @@
 //! The process: threads, listeners, signals. The only place where threads are started.
 //!
-//!   main thread   signals, acceptors, peer and metrics listeners
-//!   net x n       connections and their calls
+//!   main thread   signals, acceptors
+//!   net x n       connections of clients and their calls
+//!   peer          connections of peers
 //!   member, wal, apply, store   one owner each
 //!
 //! Ports are bound before the data directory is touched, and served when this member has published itself.
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ferrite_member::ApplyNews;
 use ferrite_observe::log;
-use ferrite_observe::log::{Id, Logger, Value, lines};
+use ferrite_observe::log::{Id, Line, Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
 use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
 use ferrite_raft::Index;
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
-use tokio::signal::unix::{SignalKind, signal};
+use ferrite_storage::wal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::assemble::{Assembled, Owners, assemble};
+use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, election_ticks};
 use crate::banner;
-use crate::config::{self, Command, Config, ConfigError, Url};
+use crate::config::{self, Command, Config, ConfigError, Url, Urls};
+use crate::end::{End, Ending};
 use crate::halt::Halt;
 use crate::handle::{Door, Handle};
-use crate::http::{self, FrontDoor};
+use crate::handover;
+use crate::http::{self, FrontDoor, Site};
 use crate::init;
 use crate::listen::{Bound, Port, bind_all};
-use crate::loops::{self, ApplySeat, Clock, Fatal, MemberSeat};
+use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
+use crate::peers::{self, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
 use crate::version;
@@ -115,7 +119,8 @@ fn serve(mut config: Config) -> ExitCode {
         Err(error) => return fail(&logger, &error),
     };
     match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
-        Ok(signal) => init::end_by(signal),
+        Ok(Some(signal)) => init::end_by(signal),
+        Ok(None) => ExitCode::SUCCESS,
         Err(error) => fail(&logger, &*error),
     }
 }
@@ -129,8 +134,8 @@ fn fail(logger: &Logger, error: &(impl std::fmt::Display + ?Sized)) -> ExitCode 
 type AnyError = Box<dyn std::error::Error>;
 type JoinTask = tokio::task::JoinHandle<()>;
 
-/// Runs the server until a signal ends it, and says which one.
-async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
+/// Runs the server until a signal ends it, and says which one; none if the member was removed from its cluster.
+async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> {
     banner::inspect_data_dir(config, logger);
     check_open_files(logger)?;
     let (peer_urls, client_urls) = (texts(&config.urls.listen_peer), texts(&config.urls.listen_client));
@@ -143,7 +148,15 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     let config = &config;
     let registry = Arc::new(Registry::new());
     families::register_fresh(&registry);
-    let Assembled { owners, door, warnings } = open(config, logger, &registry).await?;
+    let peer_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let surroundings = Surroundings {
+        clock: Clock::start(),
+        registry: registry.clone(),
+        logger: logger.clone(),
+        halt: Halt::of_process(logger),
+        peer_runtime: peer_runtime.handle().clone(),
+    };
+    let Assembled { owners, door, peers, roster, removed, warnings } = open(config, &surroundings).await?;
     let cluster_version =
         door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
     let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
@@ -159,11 +172,14 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     }
     let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
     let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
-    let threads = start_owners(owners, &door, &posts, config.limits.warning_apply_duration, logger)?;
+    let peer_post = Arc::<Post>::default();
+    let all_posts = [&posts[..], std::slice::from_ref(&peer_post)].concat();
+    let slow_after = config.limits.warning_apply_duration;
+    let threads = start_owners(owners, &door, &all_posts, peers, roster, slow_after, logger)?;
     let (stop, stopped) = watch::channel(false);
     let budget = Arc::<Budget>::default();
     let mut net = Vec::new();
-    let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::ALL.map(|port| (port, Vec::new())).into();
+    let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::OF_CLIENTS.map(|port| (port, Vec::new())).into();
     for post in &posts {
         let handle = Handle::new(door.clone(), post.clone());
         if net.is_empty() {
@@ -189,6 +205,17 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
         net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receivers))?);
     }
     drop(stopped);
+    let (to_peers, peer_lane) = lane();
+    let (stop_peers, peers_stopped) = watch::channel(false);
+    let site = Site {
+        handle: Handle::new(door.clone(), peer_post),
+        metrics: registry.clone(),
+        door: FrontDoor { hosts: Vec::new(), origins: Vec::new() },
+        logger: logger.clone(),
+    };
+    let hurry = config.raft.initial_election_tick_advance.then(|| election_ticks(config));
+    let peer_thread = PeerThread { runtime: peer_runtime, site, hurry };
+    let peer_thread = spawn("peer", 0, move || peer_thread.run(peer_lane, peers_stopped))?;
     let urls = &config.urls;
     log!(
         logger,
@@ -200,15 +227,29 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
         Value::List(&client_urls),
         Value::List(&texts(&urls.listen_metrics)),
     );
+    let (of_peers, listeners): (Vec<Bound>, Vec<Bound>) =
+        listeners.into_iter().partition(|bound| bound.port == Port::Peer);
     let (late, early): (Vec<Bound>, Vec<Bound>) =
         listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
+    let accepting_peers = accept(of_peers, &[(Port::Peer, vec![to_peers])], logger);
     let mut accepting = accept(early, &lanes, logger);
-    until_published(&door).await;
-    accepting.append(&mut accept(late, &lanes, logger));
+    let mut ending = Ending::new(removed.subscribe())?;
+    let end = match ending.unless(until_published(&door)).await {
+        Ok(()) => {
+            accepting.append(&mut accept(late, &lanes, logger));
+            init::notify_ready(logger);
+            ending.wait().await
+        }
+        Err(end) => end,
+    };
     drop(lanes);
-    init::notify_ready(logger);
-    let (signal, name) = until_signal().await?;
-    log!(logger, lines::RECEIVED_SIGNAL, name);
+    match &end {
+        End::Signal(_, name) => log!(logger, lines::RECEIVED_SIGNAL, *name),
+        End::Removed => {
+            log!(logger, lines::MEMBER_REMOVED, "the member has been permanently removed from the cluster");
+            log!(logger, lines::DATA_DIR_TO_REMOVE);
+        }
+    }
     let (peers, clients) = (texts(&config.urls.advertise_peer), texts(&config.urls.advertise_client));
     log!(
         logger,
@@ -220,9 +261,17 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
     );
     accepting.into_iter().for_each(|task| task.abort());
     let _ = stop.send(true);
-    let id = Value::Id(Id(door.ids.member.0));
-    log!(logger, lines::SKIPPED_LEADERSHIP_TRANSFER, id, id);
-    close(threads, net, &door).await;
+    drain(&net).await;
+    if matches!(end, End::Signal(..)) {
+        handover::hand_over(&door, config.heartbeat(), logger).await;
+    }
+    close(threads, &door);
+    log_peers(&config.urls, lines::STOPPING_PEERS, logger);
+    accepting_peers.into_iter().for_each(|task| task.abort());
+    door.peers.transport.stop();
+    let _ = stop_peers.send(true);
+    let _ = peer_thread.join();
+    log_peers(&config.urls, lines::STOPPED_PEERS, logger);
     log!(
         logger,
         lines::CLOSED,
@@ -231,7 +280,14 @@ async fn run(config: &Config, logger: &Logger) -> Result<i32, AnyError> {
         Value::List(&peers),
         Value::List(&clients)
     );
-    Ok(signal)
+    Ok(match end {
+        End::Signal(signal, _) => Some(signal),
+        End::Removed => None,
+    })
+}
+
+fn log_peers(urls: &Urls, line: Line, logger: &Logger) {
+    urls.listen_peer.iter().for_each(|url| log!(logger, line, &url.address));
 }
 
 /// Starts an acceptor for each listener; it deals its connections out to the lanes of its port.
@@ -258,19 +314,20 @@ fn texts(urls: &[Url]) -> Vec<String> {
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
-async fn open(
-    config: &Config,
-    logger: &Logger,
-    registry: &Arc<Registry>,
-) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
+async fn open(config: &Config, surroundings: &Surroundings) -> Result<Assembled<OptionalSync<Disk>>, AnyError> {
+    let logger = &surroundings.logger;
     if config.member.unsafe_no_fsync {
         log!(logger, lines::NO_FSYNC);
     }
     let vfs = OptionalSync::new(Disk, !config.member.unsafe_no_fsync);
+    let begin = match wal::exists(&vfs, &directories(config).log)? {
+        true => None,
+        false => Some(peers::begin(config, &peers::asker(config), logger).await?),
+    };
     let give_up = Instant::now() + LOCK_WAIT;
     let mut is_told = false;
     loop {
-        match assemble(&vfs, config, logger, Clock::start(), registry, Halt::of_process(logger)) {
+        match assemble(&vfs, config, begin.as_ref(), surroundings) {
             Err(error) if error.is_locked() && Instant::now() < give_up => {
                 if !is_told {
                     log!(logger, lines::WAITING_FOR_LOCK, Value::Shown(&error));
@@ -288,6 +345,8 @@ fn start_owners<V: Vfs>(
     owners: Owners<V>,
     door: &Arc<Door>,
     posts: &[Arc<Post>],
+    peers: PeerLane,
+    mut roster: Roster,
     slow_after: Duration,
     logger: &Logger,
 ) -> Result<Vec<JoinHandle<()>>, AnyError> {
@@ -297,7 +356,7 @@ fn start_owners<V: Vfs>(
     let mut threads = Vec::new();
     let (outlets, all, signals, _) = of_all();
     let clock = door.clock;
-    let member = MemberSeat::new(member.0, member.1, outlets, all, signals, clock);
+    let member = MemberSeat::new(member.0, member.1, outlets, all, signals, peers, clock);
     threads.push(spawn("member", 0, move || member.run())?);
     let (outlets, _, signals, halt) = of_all();
     let logs = logger.clone();
@@ -308,7 +367,7 @@ fn start_owners<V: Vfs>(
     let (outlets, all, _, halt) = of_all();
     let knows = store_knows.clone();
     let logs = logger.clone();
-    let told = Box::new(move |news: ApplyNews| match news {
+    let news = Box::new(move |news: ApplyNews| match news {
         ApplyNews::Slow { index, kind, took } => {
             let request = format!("{} at index {index}", kind.name());
             log!(logs, lines::APPLY_TOOK_TOO_LONG, took, slow_after, "", &request, "", "");
@@ -316,7 +375,10 @@ fn start_owners<V: Vfs>(
         ApplyNews::Trimmed { revision, took } => log!(logs, lines::COMPACTED, revision, took),
     });
     let fatal = Box::new(move |error| end_if_fatal(Err(error), &halt));
-    let apply = ApplySeat::new(apply.0, apply.1, outlets, all, knows, told, fatal);
+    let state = door.state.clone();
+    let members = Box::new(move || roster.follow(&state.tables().cluster));
+    let listeners = ApplyListeners { news, members };
+    let apply = ApplySeat::new(apply.0, apply.1, outlets, all, knows, listeners, fatal);
     threads.push(spawn("apply", 0, move || apply.run())?);
     let (outlets, all, signals, halt) = of_all();
     threads.push(spawn("store", 0, move || {
@@ -343,33 +405,23 @@ fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> Resu
 /// Waits until this member has published itself through the log: then it may serve.
 async fn until_published(door: &Door) {
     const LOOK: Duration = Duration::from_millis(5);
-    let is_published = || {
-        let tables = door.state.tables();
-        let member = tables.cluster.member(door.ids.member);
-        member.is_some_and(|member| !member.name.is_empty() && !member.client_urls.is_empty())
-            && tables.cluster.version().is_some()
-            && door.progress.applied() >= door.progress.committed()
-            && door.signals.leader.load(std::sync::atomic::Ordering::Relaxed) != 0
-    };
+    let is_published =
+        || door.signals.published.load(Ordering::Relaxed) && door.state.tables().cluster.version().is_some();
     while !is_published() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn until_signal() -> Result<(i32, &'static str), std::io::Error> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => Ok((SignalKind::terminate().as_raw_value(), "terminated")),
-        _ = interrupt.recv() => Ok((SignalKind::interrupt().as_raw_value(), "interrupt")),
-    }
-}
-
-/// Ends the threads: first those that serve, then the owners, each when the one before it has ended.
-async fn close(threads: Vec<JoinHandle<()>>, net: Vec<JoinHandle<()>>, door: &Door) {
+/// Lets the net threads end their calls.
+async fn drain(net: &[JoinHandle<()>]) {
     let give_up = Instant::now() + DRAIN;
     while net.iter().any(|thread| !thread.is_finished()) && Instant::now() < give_up {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Ends the owners, each when the one before it has ended.
+fn close(threads: Vec<JoinHandle<()>>, door: &Door) {
     let _ = door.outlets.member.push(ferrite_member::Input::Stop);
     door.reads.close();
     for thread in threads {

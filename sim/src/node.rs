@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Timing};
+use ferrite_member::bootstrap::{self, Beginning, Directories, FileOptions, NewCluster, Timing};
 use ferrite_member::{Input, Limits, Waiter};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_raft::{Message, NodeId, Silent};
@@ -90,8 +90,15 @@ impl Node {
             NewCluster { members: members(count), own_name: self.name.clone(), token: "etcd-cluster".to_owned() };
         let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
         let directories = Directories::new(Path::new(DATA_DIR), None);
-        let parts =
-            bootstrap::open(&self.disk, &directories, &cluster, timing, Settings::default(), FILES, Box::new(Silent))?;
+        let parts = bootstrap::open(
+            &self.disk,
+            &directories,
+            Some(&Beginning::New(cluster)),
+            timing,
+            Settings::default(),
+            FILES,
+            Box::new(Silent),
+        )?;
         self.id = parts.ids.member;
         self.lives += 1;
         let setup = Setup {

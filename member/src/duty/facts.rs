@@ -1,8 +1,6 @@
 //! What duties look at: the state, as far as it has been published.
 
 use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
-use ferrite_proto::membershippb::Attributes;
-use ferrite_raft::NodeId;
 use ferrite_state::Shared;
 use ferrite_state::cluster::ClusterVersion;
 
@@ -25,11 +23,9 @@ impl Facts {
         self.0.tables().cluster.version().cloned()
     }
 
-    /// What the member with this id has published of itself: its name and client URLs.
-    pub fn attributes(&self, member: u64) -> Option<Attributes> {
-        let tables = self.0.tables();
-        let member = tables.cluster.member(NodeId(member))?;
-        Some(Attributes { name: member.name.clone(), client_urls: member.client_urls.clone() })
+    /// Whether nobody else is in the cluster.
+    pub fn is_alone(&self, member: u64) -> bool {
+        self.0.tables().cluster.members().all(|other| other.id.0 == member)
     }
 
     /// Whether the member with this id has raised NOSPACE.

@@ -9,6 +9,7 @@ mod facts;
 mod leases;
 mod publish;
 mod space;
+mod version;
 
 pub use compaction::{AutoCompaction, Retention};
 pub use leases::Leases;
@@ -22,7 +23,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_proto::membershippb;
 use ferrite_raft::Term;
 use ferrite_state::command::{Caller, Kind, encode};
 use ferrite_state::{RequestId, Shared, cluster::ClusterVersion};
@@ -32,6 +32,7 @@ use crate::request_ids::RequestIds;
 use crate::timing::ByKind;
 use facts::Facts;
 use space::Space;
+use version::Version;
 
 /// A proposal that nothing came of is made again after this time.
 const RETRY: Duration = Duration::from_secs(7);
@@ -53,13 +54,6 @@ pub struct Duties {
     leads: Option<Term>,
 }
 
-/// The cluster's version, which the leader sets when it is not known or lower than it can be.
-#[derive(Debug)]
-struct Version {
-    own: ClusterVersion,
-    next_try: Duration,
-}
-
 impl Duties {
     /// The duties of a member of version `own_version`, whose disk has `room`.
     #[expect(clippy::too_many_arguments)]
@@ -74,7 +68,7 @@ impl Duties {
         compaction: Option<AutoCompaction>,
         requests: Arc<ByKind>,
     ) -> Duties {
-        let version = Version { own: own_version, next_try: Duration::ZERO };
+        let version = Version::new(publish.member(), own_version);
         let space = Space::new(publish.member());
         Duties {
             facts: Facts(state),
@@ -91,9 +85,25 @@ impl Duties {
         }
     }
 
+    /// Whether this member has published itself in this life.
+    pub(crate) fn is_published(&self) -> bool {
+        self.publish.is_done()
+    }
+
+    /// An id that no request had, not even in an earlier life.
+    pub(crate) fn next_id(&self) -> RequestId {
+        self.ids.take()
+    }
+
+    /// What the members have been asked for: see [`crate::Input::LowestVersion`].
+    pub(crate) fn lowest_version(&mut self, lowest: Option<ClusterVersion>) {
+        self.version.told(lowest);
+    }
+
     /// This member leads in `term`, or does not.
     pub(crate) fn role_changed(&mut self, leads: bool, term: Term) {
         self.leads = leads.then_some(term);
+        self.version.forget();
         if !leads {
             self.leases.demote();
         }
@@ -107,6 +117,7 @@ impl Duties {
     /// The entry that a duty proposed under `id` has been applied.
     pub(crate) fn answered(&mut self, id: RequestId, now: Duration) {
         self.timing.answered(id, now);
+        self.publish.answered(id);
         self.leases.answered(id);
     }
 
@@ -122,8 +133,9 @@ impl Duties {
             proposals.push((id, encode(id, &caller, request)));
             id
         };
-        if let Some(request) = self.publish.request(now, &self.facts) {
-            propose(request);
+        if let Some(request) = self.publish.request(now) {
+            let id = propose(request);
+            self.publish.proposed(id);
         }
         if let Some(request) = self.space.request(now, &self.room, self.facts.has_no_space(self.publish.member())) {
             propose(request);
@@ -185,16 +197,4 @@ fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &Facts) -
     let revision = duty?.look(now, facts.revision(), compacted)?;
     let request = pb::CompactionRequest { revision: revision as i64, physical: false };
     Some(pb::InternalRaftRequest { compaction: Some(request), ..Default::default() })
-}
-
-impl Version {
-    fn request(&mut self, now: Duration, facts: &Facts) -> Option<pb::InternalRaftRequest> {
-        let target = self.own.without_patch();
-        if now < self.next_try || facts.cluster_version().is_some_and(|version| version >= target) {
-            return None;
-        }
-        self.next_try = now + RETRY;
-        let request = membershippb::ClusterVersionSetRequest { ver: target.to_string() };
-        Some(pb::InternalRaftRequest { cluster_version_set: Some(request), ..Default::default() })
-    }
 }

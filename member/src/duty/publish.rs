@@ -1,17 +1,20 @@
-//! A member makes its name and client URLs known through the log: only then is it ready to serve.
+//! A member makes its name and client URLs known through the log: only then is it ready to serve. Then it has applied all
+//! that was committed before it came.
 
 use std::time::Duration;
 
 use ferrite_proto::{etcdserverpb as pb, membershippb};
+use ferrite_state::RequestId;
 
-use super::RETRY;
-use super::facts::Facts;
+/// It was lost on the way to a leader that is one no more: a new one is found within this time.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The duty to publish oneself, once after each start.
 #[derive(Debug)]
 pub struct Publish {
     member: u64,
     attributes: membershippb::Attributes,
+    proposed: Vec<RequestId>,
     /// When to propose again; nothing once it is known to have been applied.
     next_try: Option<Duration>,
 }
@@ -20,7 +23,7 @@ impl Publish {
     /// Publishes `name` and `client_urls` of `member`.
     pub fn new(member: u64, name: String, client_urls: Vec<String>) -> Publish {
         let attributes = membershippb::Attributes { name, client_urls };
-        Publish { member, attributes, next_try: Some(Duration::ZERO) }
+        Publish { member, attributes, proposed: Vec::new(), next_try: Some(Duration::ZERO) }
     }
 
     /// Who publishes itself.
@@ -28,14 +31,12 @@ impl Publish {
         self.member
     }
 
-    pub(super) fn request(&mut self, now: Duration, facts: &Facts) -> Option<pb::InternalRaftRequest> {
-        let due = self.next_try?;
-        let proposed_before = due > Duration::ZERO;
-        if proposed_before && facts.attributes(self.member).as_ref() == Some(&self.attributes) {
-            self.next_try = None;
-            return None;
-        }
-        if now < due {
+    pub(super) fn is_done(&self) -> bool {
+        self.next_try.is_none()
+    }
+
+    pub(super) fn request(&mut self, now: Duration) -> Option<pb::InternalRaftRequest> {
+        if now < self.next_try? {
             return None;
         }
         self.next_try = Some(now + RETRY);
@@ -44,5 +45,23 @@ impl Publish {
             member_attributes: Some(self.attributes.clone()),
         };
         Some(pb::InternalRaftRequest { cluster_member_attr_set: Some(request), ..Default::default() })
+    }
+
+    /// The request is on its way under this id.
+    pub(super) fn proposed(&mut self, id: RequestId) {
+        // Without a quorum there are many tries, and whoever is answered is one of the last.
+        const REMEMBERED: usize = 16;
+        if self.proposed.len() == REMEMBERED {
+            self.proposed.remove(0);
+        }
+        self.proposed.push(id);
+    }
+
+    /// The entry with this id has been applied.
+    pub(super) fn answered(&mut self, id: RequestId) {
+        if self.proposed.contains(&id) {
+            self.next_try = None;
+            self.proposed = Vec::new();
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ferrite_member::bootstrap::{self, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
+use ferrite_member::bootstrap::{self, Beginning, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
 use ferrite_member::duty::Room;
 use ferrite_member::{Limits, Waiter};
 use ferrite_proto::etcdserverpb as pb;
@@ -145,7 +145,15 @@ pub fn open_as(disk: &LyingDisk, name: &str) -> Result<Parts<LyingDisk>, StartEr
     let cluster = NewCluster { members: vec![(own_name.clone(), peers)], own_name, token: "etcd-cluster".to_string() };
     let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
     let directories = Directories::new(Path::new(DATA_DIR), None);
-    bootstrap::open(disk, &directories, &cluster, timing, Settings::default(), FILES, Box::new(Silent))
+    bootstrap::open(
+        disk,
+        &directories,
+        Some(&Beginning::New(cluster)),
+        timing,
+        Settings::default(),
+        FILES,
+        Box::new(Silent),
+    )
 }
 
 impl Life {

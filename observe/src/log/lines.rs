@@ -110,9 +110,25 @@ lines! {
     RECEIVED_SIGNAL: Info "received signal; shutting down" ["signal"];
     CLOSING: Info "closing etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
     SKIPPED_LEADERSHIP_TRANSFER: Info "skipped leadership transfer for single voting member cluster" ["local-member-id", "current-leader-member-id"];
+    SKIPPED_TRANSFER_NOT_LEADER: Info "skipped leadership transfer; local server is not leader" ["local-member-id", "current-leader-member-id"];
+    TRANSFER_FAILED: Warn "leadership transfer failed" ["local-member-id", "error"];
     STOPPING_PEERS: Info "stopping serving peer traffic" ["address"];
     STOPPED_PEERS: Info "stopped serving peer traffic" ["address"];
     CLOSED: Info "closed etcd server" ["name", "data-dir", "advertise-peer-urls", "advertise-client-urls"];
+}
+
+// Members and their cluster.
+lines! {
+    NO_CLUSTER_RESPONSE: Warn "failed to get cluster response" ["address", "error"];
+    CLUSTER_RESPONSE_UNREADABLE: Warn "failed to unmarshal cluster response" ["address", "error"];
+    CLUSTER_ID_UNREADABLE: Warn "failed to parse cluster ID" ["address", "header"];
+    CLUSTER_VERSION_TOO_LOW: Warn "cluster version of remote member is not compatible; too low" ["remote-member-id", "remote-member-cluster-version", "minimum-cluster-version-supported"];
+    CLUSTER_VERSION_TOO_HIGH: Warn "cluster version of remote member is not compatible; too high" ["remote-member-id", "remote-member-cluster-version", "maximum-cluster-version-supported"];
+    HOST_NOT_RESOLVED: Warn "failed to resolve URL Host" ["url", "host", "retry-interval"];
+    NO_VERSION: Warn "failed to get version" ["remote-member-id"];
+    HIGHER_VERSION: Warn "leader found higher-versioned member" ["remote-member-id", "remote-member-version", "local-member-version"];
+    MEMBER_REMOVED: Warn "server error" ["error"];
+    DATA_DIR_TO_REMOVE: Warn "data-dir used by this member must be removed" [];
 }
 
 // Peers.

@@ -32,7 +32,7 @@ pub use features::{Feature, Features};
 pub use help::{USAGE, go_arch, listing, version};
 pub use host::default_host;
 pub use parse::{Command, parse};
-pub use urls::{Scheme, Url, joined};
+pub use urls::{Scheme, Url, joined, parse_urls};
 pub use value::{duration, parse_duration};
 
 /// The etcd version whose behaviour this is.

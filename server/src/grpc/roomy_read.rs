@@ -102,10 +102,12 @@ mod tests {
     use crate::handle::{CallLimits, Door, Handle, Load};
     use crate::loops::{Clock, Outlets};
     use crate::membership::Membership;
+    use crate::peers::Peers;
     use crate::post::Post;
     use crate::read_pool::{ReadThread, read_pool};
     use crate::rpc::Budget;
     use ferrite_observe::log::Logger;
+    use tokio::runtime::Runtime;
 
     const MIB: u64 = 1 << 20;
 
@@ -128,17 +130,19 @@ mod tests {
     }
 
     /// Services of a member that does nothing but read, and its read threads.
-    fn services(budget: Budget, timeout: Duration) -> (Services, Arc<Door>, Vec<ReadThread>) {
+    fn services(budget: Budget, timeout: Duration, runtime: &Runtime) -> (Services, Arc<Door>, Vec<ReadThread>) {
         let ((member, _), (log, _), (apply, _), (store, _)) = (inbox(), inbox(), inbox(), inbox());
         let (reads, threads) = read_pool();
         let ids = Ids { member: NodeId(1), cluster: 2 };
+        let state = state();
+        let peers = Peers::nobody(ids, member.clone(), state.clone(), runtime.handle());
         let door = Arc::new(Door {
             ids,
             request_ids: Arc::new(RequestIds::new(ids.member, 0)),
             outlets: Outlets { member, log, apply, store },
             progress: Arc::new(Progress::new(Index(1), Term(1))),
             signals: Arc::default(),
-            state: state(),
+            state,
             sizes: Default::default(),
             clock: Clock::start(),
             limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
@@ -147,6 +151,7 @@ mod tests {
             reads,
             metrics: CallMetrics::new(&Arc::default(), Duration::MAX, &Logger::silent()),
             halt: Halt::told(|error| panic!("{error}")),
+            peers,
         });
         let settings = Settings {
             max_txn_ops: 128,
@@ -163,9 +168,9 @@ mod tests {
 
     /// Runs a test with its read threads.
     fn run(budget: Budget, timeout: Duration, test: impl AsyncFnOnce(&Services)) {
-        let (services, door, threads) = services(budget, timeout);
-        let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (services, door, threads) = services(budget, timeout, &runtime);
+        let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
         runtime.block_on(async {
             tokio::select! {
                 () = services.handle.post().deliver() => unreachable!("it delivers as long as it is asked to"),

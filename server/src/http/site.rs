@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrite_observe::log::{GoTime, Logger};
+use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::{Registry, families};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -29,7 +29,6 @@ const CLUSTER_ID: HeaderName = HeaderName::from_static("x-etcd-cluster-id");
 pub enum Role {
     Client,
     Metrics,
-    Peer,
 }
 
 /// What the pages of one net thread look at.
@@ -56,7 +55,6 @@ impl Site {
                 match role {
                     Role::Client => site.client(request).await,
                     Role::Metrics => site.metrics_page(&request).await.unwrap_or_else(answer::not_found),
-                    Role::Peer => site.peer(&request).await,
                 }
             })
         })
@@ -112,11 +110,10 @@ impl Site {
         })
     }
 
-    async fn peer(&self, request: &Request<()>) -> Response<Bytes> {
+    /// What peers ask for, but for the messages of Raft.
+    pub async fn peer(&self, request: &Request<()>) -> Response<Bytes> {
         let path = request.uri().path();
         match path {
-            // Asked with any method, to measure the way there and back.
-            "/raft/probing" => probed(),
             "/version" | "/members" | "/downgrade/enabled" if request.method() != Method::GET => {
                 answer::method_not_allowed()
             }
@@ -208,10 +205,4 @@ impl Site {
         let entries: Vec<String> = variables.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
         answer::answer(StatusCode::OK, VARIABLES, format!("{{\n{}\n}}\n", entries.join(",\n")))
     }
-}
-
-/// The time here, as peers ask for it.
-fn probed() -> Response<Bytes> {
-    let now = GoTime(std::time::SystemTime::now());
-    answer::answer(StatusCode::OK, JSON, format!("{{\"OK\":true,\"Now\":\"{now}\"}}\n"))
 }

@@ -12,7 +12,7 @@ mod leader;
 mod rules;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_observe::log;
@@ -22,7 +22,6 @@ use ferrite_raft::{NodeId, Status};
 use ferrite_state::ApplyError;
 use ferrite_state::cluster::{Member, member_id_at};
 use ferrite_state::command::{ConfChange, MemberChange};
-use tokio::time::Instant;
 
 use crate::config::Url;
 use crate::handle::{CallError, Handle};
@@ -36,18 +35,11 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often to look whether something has come about that nobody tells.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What this member knows of its connections.
-pub trait Contacts: fmt::Debug + Send + Sync {
-    /// Since when there has been a connection with a member; `None` if there is none.
-    fn active_since(&self, member: NodeId) -> Option<Instant>;
-}
-
 /// What changes of members are judged by.
 #[derive(Debug)]
 pub struct Membership {
     /// Changes that would risk the quorum are refused (`--strict-reconfig-check`).
     strict: bool,
-    contacts: OnceLock<Arc<dyn Contacts>>,
     registry: Arc<Registry>,
     logger: Logger,
 }
@@ -117,16 +109,7 @@ impl fmt::Display for ChangeError {
 
 impl Membership {
     pub fn new(strict: bool, registry: &Arc<Registry>, logger: &Logger) -> Membership {
-        Membership { strict, contacts: OnceLock::new(), registry: registry.clone(), logger: logger.clone() }
-    }
-
-    /// From now on it is known who is connected. Until then nobody is.
-    pub fn know(&self, contacts: Arc<dyn Contacts>) {
-        let _ = self.contacts.set(contacts);
-    }
-
-    fn active_since(&self, member: NodeId) -> Option<Instant> {
-        self.contacts.get().and_then(|contacts| contacts.active_since(member))
+        Membership { strict, registry: registry.clone(), logger: logger.clone() }
     }
 }
 
@@ -157,7 +140,7 @@ pub async fn add(handle: &Handle, urls: &[String], is_learner: bool) -> Result<(
 pub async fn remove(handle: &Handle, id: NodeId) -> Result<Vec<Member>, ChangeError> {
     let membership = handle.membership();
     if membership.strict {
-        let is_active = id == handle.ids().member || membership.active_since(id).is_some();
+        let is_active = id == handle.ids().member || handle.peers().transport.active_since(id).is_some();
         let tables = handle.state().tables();
         if let Err(error) = rules::may_remove(&tables.cluster, id, is_active, |id| is_healthy(handle, id)) {
             let line = match error {
@@ -246,7 +229,7 @@ async fn propose(handle: &Handle, change: ConfChange) -> Result<Vec<Member>, Cha
 
 /// This member itself, or one that has been connected long enough.
 fn is_healthy(handle: &Handle, member: NodeId) -> bool {
-    let active = handle.membership().active_since(member);
+    let active = handle.peers().transport.active_since(member);
     member == handle.ids().member || active.is_some_and(|since| since.elapsed() > HEALTHY_AFTER)
 }
 

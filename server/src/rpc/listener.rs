@@ -1,10 +1,11 @@
 //! One acceptor deals connections out to the net threads, in turn.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,10 +14,8 @@ use ferrite_observe::log;
 use ferrite_observe::log::{Logger, Value, lines};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_local;
-
-use super::connection::Service;
 
 /// Connections dealt to a net thread that it has not taken yet. Full: the acceptor waits, and then the kernel's backlog.
 const LANE: usize = 64;
@@ -115,21 +114,24 @@ impl Acceptor {
     }
 }
 
-/// Serves the connections that a net thread is dealt, until the acceptors are gone. One task a connection.
-pub async fn serve_accepted(
-    service: Rc<Service>,
+/// Serves the connections that a thread is dealt, until the acceptors are gone. One task a connection.
+pub async fn serve_accepted<F, E>(
     mut lane: mpsc::Receiver<Accepted>,
-    stop: watch::Receiver<bool>,
     logger: Logger,
-) {
+    serve: impl Fn(Stream, Option<SocketAddr>) -> F,
+) where
+    F: Future<Output = Result<(), E>> + 'static,
+    E: Display,
+{
     while let Some(Accepted { stream, address, permit }) = lane.recv().await {
-        let (service, stop, logger) = (service.clone(), stop.clone(), logger.clone());
+        let logger = logger.clone();
+        let serving = stream.on_this_thread().map(|stream| serve(stream, address));
         spawn_local(async move {
-            let served = match stream.on_this_thread() {
-                Ok(stream) => service.serve(stream, address, stop).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
+            let ended = match serving {
+                Ok(serving) => serving.await.err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
             };
-            if let Err(error) = served {
+            if let Some(error) = ended {
                 let address = address.map_or_else(String::new, |address| address.to_string());
                 log!(logger, lines::CONNECTION_ENDED, &address, &error);
             }
@@ -148,7 +150,8 @@ impl Raw {
 }
 
 /// A connection of either kind.
-enum Stream {
+#[derive(Debug)]
+pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

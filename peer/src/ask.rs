@@ -1,0 +1,75 @@
+//! Questions to members that are no messages of Raft: who the members are, which version runs, a lease's time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::timeout;
+
+use crate::body::PeerBody;
+use crate::dial::{Connect, Connection, timed_out};
+use crate::urls::PeerUrl;
+
+/// What an answer may take.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Asks members. A clone asks the same way. A connection is made for each question: they are rare.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    connect: Arc<dyn Connect>,
+    dial_timeout: Duration,
+}
+
+/// What a member answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Asker {
+    /// A connection has to be made within `dial_timeout`.
+    pub fn new(connect: Arc<dyn Connect>, dial_timeout: Duration) -> Asker {
+        Asker { connect, dial_timeout }
+    }
+
+    /// Asks for a page of the member that listens at `url`. All of it has to come within `limit`.
+    pub async fn get(&self, url: &str, path: &str, limit: Duration) -> io::Result<Answer> {
+        self.ask(url, path, Request::get("/"), Bytes::new(), limit).await
+    }
+
+    /// Asks with a body of type `content_type`.
+    pub async fn post(
+        &self,
+        url: &str,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+        limit: Duration,
+    ) -> io::Result<Answer> {
+        self.ask(url, path, Request::post("/").header(CONTENT_TYPE, content_type), body, limit).await
+    }
+
+    async fn ask(
+        &self,
+        url: &str,
+        path: &str,
+        request: http::request::Builder,
+        body: Bytes,
+        limit: Duration,
+    ) -> io::Result<Answer> {
+        let url: PeerUrl = url.parse().map_err(io::Error::other)?;
+        let asked = async {
+            let mut connection = Connection::open(&*self.connect, &url, self.dial_timeout).await?;
+            let (head, body) = connection.send(request, path, PeerBody::whole(body)).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        timeout(limit, asked).await.unwrap_or_else(|_| Err(timed_out("an answer")))
+    }
+}

@@ -1,0 +1,53 @@
+//! What peers say, on its way to the member.
+
+use std::sync::Arc;
+
+use ferrite_member::{Input, Outlet};
+use ferrite_peer::{Database, Delivery, Owner, ReceiveSnapshot};
+use ferrite_raft::{Message, NodeId};
+use ferrite_state::Shared;
+use tokio::sync::watch;
+
+use super::Lane;
+use crate::handle::MemberInput;
+
+/// The member, as peers see it.
+#[derive(Debug)]
+pub struct Inlet {
+    pub member: Outlet<MemberInput>,
+    pub state: Shared,
+    pub lane: Arc<Lane>,
+    /// Set when a peer says that this member was removed.
+    pub removed: watch::Sender<bool>,
+}
+
+impl Owner for Inlet {
+    fn deliver(&self, message: Message) -> Delivery {
+        if !self.lane.admit(&message) {
+            return Delivery::Full;
+        }
+        // A member that has gone takes nothing any more: the process ends.
+        let _ = self.member.push(Input::Message(message));
+        Delivery::Taken
+    }
+
+    fn is_removed(&self, id: NodeId) -> bool {
+        self.state.tables().cluster.is_removed(id)
+    }
+
+    fn unreachable(&self, id: NodeId) {
+        let _ = self.member.push(Input::Unreachable(id));
+    }
+
+    fn snapshot_sent(&self, to: NodeId, arrived: bool) {
+        let _ = self.member.push(Input::SnapshotSent { to, arrived });
+    }
+
+    fn removed(&self, _: NodeId) {
+        self.removed.send_replace(true);
+    }
+
+    fn receive_snapshot(&self, _: Message, _: Database) -> ReceiveSnapshot {
+        Box::pin(async { Err("receiving a snapshot is not built yet in Ferrite".to_owned()) })
+    }
+}

@@ -1,0 +1,81 @@
+//! The other members, as this process deals with them.
+//!
+//!   member's turn ──messages──▶ Transport ──▶ their peer ports
+//!   our peer port ──▶ PeerThread ──▶ Door ──▶ Inlet ──Input::Message──▶ member
+//!   applier ──members have changed──▶ Roster ──▶ Transport
+//!   first start ──▶ begin: asks those that run already, if there are any
+//!
+//! Peers have a thread and a runtime of their own: no client can keep a heartbeat waiting.
+
+mod begin;
+mod inlet;
+mod lane;
+mod roster;
+mod same_urls;
+mod thread;
+mod versions;
+
+pub use begin::{Begin, BeginError, begin};
+pub use inlet::Inlet;
+pub use lane::Lane;
+pub use roster::Roster;
+pub use thread::PeerThread;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrite_member::bootstrap::Ids;
+use ferrite_peer::{Asker, Local, Plain, Transport, Version};
+
+#[cfg(test)]
+use {crate::handle::MemberInput, ferrite_member::Outlet, ferrite_state::Shared};
+
+use crate::config::Config;
+
+/// The oldest version of a cluster that we can be in.
+const MIN_CLUSTER_VERSION: Version = Version { major: 3, minor: 0, patch: 0 };
+
+/// The ways to the other members.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// For the messages of Raft.
+    pub transport: Transport,
+    /// For anything else.
+    pub asker: Asker,
+}
+
+#[cfg(test)]
+impl Peers {
+    /// Nobody else is there.
+    pub fn nobody(ids: Ids, member: Outlet<MemberInput>, state: Shared, runtime: &tokio::runtime::Handle) -> Peers {
+        let config = Config::default();
+        let inlet = Inlet { member, state, lane: Arc::default(), removed: tokio::sync::watch::Sender::new(false) };
+        let _on_its_runtime = runtime.enter();
+        let (logger, registry) = (ferrite_observe::log::Logger::silent(), Arc::default());
+        let limit = dial_timeout(&config);
+        let transport =
+            Transport::start(local(ids, &config), Arc::new(inlet), Arc::new(Plain), limit, logger, registry);
+        Peers { transport, asker: asker(&config) }
+    }
+}
+
+/// How to ask members before there is a transport.
+pub fn asker(config: &Config) -> Asker {
+    Asker::new(Arc::new(Plain), dial_timeout(config))
+}
+
+/// etcd's rule.
+pub fn dial_timeout(config: &Config) -> Duration {
+    Duration::from_secs(1) + config.election_timeout()
+}
+
+/// Who this member is to its peers.
+pub fn local(ids: Ids, config: &Config) -> Local {
+    Local {
+        member: ids.member,
+        cluster: ids.cluster,
+        version: crate::version::ETCD.parse().expect("our version is one"),
+        min_version: MIN_CLUSTER_VERSION,
+        peer_urls: config.urls.advertise_peer.iter().map(ToString::to_string).collect(),
+    }
+}
