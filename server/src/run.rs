@@ -36,7 +36,7 @@ use crate::init;
 use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
-use crate::peers::{self, PeerThread, Roster};
+use crate::peers::{self, PeerRuntime, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
 use crate::version;
@@ -148,7 +148,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     let config = &config;
     let registry = Arc::new(Registry::new());
     families::register_fresh(&registry);
-    let peer_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let peer_runtime = PeerRuntime::new()?;
     let surroundings = Surroundings {
         clock: Clock::start(),
         registry: registry.clone(),

@@ -19,7 +19,7 @@ pub use begin::{Begin, BeginError, begin};
 pub use inlet::Inlet;
 pub use lane::Lane;
 pub use roster::Roster;
-pub use thread::PeerThread;
+pub use thread::{PeerRuntime, PeerThread};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The thread that serves the peer port, and on which all that is sent to peers is written.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
@@ -32,11 +33,37 @@ const HURRY_LIMIT: Duration = Duration::from_secs(5);
 /// Ticks that a first election waits at least: a leader that is slow to say that it leads is given so many.
 const TICKS_LEFT: u32 = 2;
 
+/// The runtime of the peer thread, on which the transport's tasks run, too.
+#[derive(Debug)]
+pub struct PeerRuntime(Option<Runtime>);
+
+impl PeerRuntime {
+    pub fn new() -> io::Result<PeerRuntime> {
+        Builder::new_current_thread().enable_all().build().map(Some).map(PeerRuntime)
+    }
+
+    fn get(&self) -> &Runtime {
+        self.0.as_ref().expect("it is taken out when it is dropped, and not before")
+    }
+
+    pub fn handle(&self) -> &Handle {
+        self.get().handle()
+    }
+}
+
+impl Drop for PeerRuntime {
+    /// A start that fails drops it on another runtime, which a runtime that waits for its tasks would not survive.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// What the peer thread is made of.
 #[derive(Debug)]
 pub struct PeerThread {
-    /// The transport's tasks run on it, too.
-    pub runtime: Runtime,
+    pub runtime: PeerRuntime,
     pub site: Site,
     /// Ticks until an election, if the first one may come early.
     pub hurry: Option<u32>,
@@ -46,7 +73,7 @@ impl PeerThread {
     /// Serves what comes on the lane until `stopped`.
     pub fn run(self, lane: mpsc::Receiver<Accepted>, mut stopped: watch::Receiver<bool>) {
         let PeerThread { runtime, site, hurry } = self;
-        LocalSet::new().block_on(&runtime, async {
+        LocalSet::new().block_on(runtime.get(), async {
             let post = site.handle.post().clone();
             spawn_local(async move { post.deliver().await });
             spawn_local(versions::watch(site.handle.clone(), site.logger.clone()));

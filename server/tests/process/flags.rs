@@ -35,8 +35,6 @@ fn a_configuration_file_is_enough() {
 fn what_is_not_built_is_refused() {
     for (flags, words) in [
         (&["--cert-file=x"][..], "--cert-file asks for what is not built yet"),
-        (&["--initial-cluster-state=existing"], "joining a cluster is not built yet"),
-        (&["--initial-cluster=one=http://127.0.0.1:1,two=http://127.0.0.1:2"], "clusters of several are not built yet"),
         (&["--auto-compaction-retention=soon"], "error parsing CompactionRetention"),
     ] {
         let home = Home::new();

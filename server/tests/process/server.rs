@@ -41,15 +41,19 @@ impl Home {
 
     /// Starts a server on an address of its own, and does not wait for it.
     pub fn spawn(&self, flags: &[&str]) -> Server {
-        let (client, peer) = addresses();
+        self.spawn_at("one", &addresses(), flags)
+    }
+
+    /// The same with a name, and with these URLs for clients and peers.
+    pub fn spawn_at(&self, name: &str, (client, peer): &(String, String), flags: &[&str]) -> Server {
         let data = self.data().display().to_string();
-        let mut all = vec!["--name=one".to_owned(), format!("--data-dir={data}")];
+        let mut all = vec![format!("--name={name}"), format!("--data-dir={data}")];
         all.push(format!("--listen-client-urls={client}"));
         all.push(format!("--advertise-client-urls={client}"));
         all.push(format!("--listen-peer-urls={peer}"));
         all.push(format!("--initial-advertise-peer-urls={peer}"));
         all.extend(flags.iter().map(|flag| flag.to_string()));
-        Server::spawn(&all, self.0.path(), client)
+        Server::spawn(&all, self.0.path(), client.clone())
     }
 
     /// Starts a server that works.
@@ -121,6 +125,12 @@ impl Server {
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Ends it as an init system would.

@@ -1,0 +1,199 @@
+//! Three members on loopback: they outlive each other, and those who contradict them are told so.
+
+use std::time::{Duration, Instant};
+
+use ferrite_proto::etcdserverpb as pb;
+
+use crate::server::{Client, Home, Server, addresses, run};
+
+/// The members' places, their URLs for clients and peers, and what runs.
+struct Cluster {
+    homes: Vec<Home>,
+    urls: Vec<(String, String)>,
+    servers: Vec<Option<Server>>,
+}
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+impl Cluster {
+    fn start() -> Cluster {
+        let urls: Vec<_> = NAMES.iter().map(|_| addresses()).collect();
+        let homes: Vec<_> = NAMES.iter().map(|_| Home::new()).collect();
+        let mut cluster = Cluster { homes, urls, servers: Vec::new() };
+        cluster.servers = (0..NAMES.len()).map(|number| Some(cluster.spawn(number, &[]))).collect();
+        for server in cluster.servers.iter_mut().flatten() {
+            server.wait_for("ready to serve client requests");
+        }
+        cluster
+    }
+
+    /// `--initial-cluster`.
+    fn initial(&self) -> String {
+        let pairs = NAMES.iter().zip(&self.urls).map(|(name, (_, peer))| format!("{name}={peer}"));
+        format!("--initial-cluster={}", pairs.collect::<Vec<_>>().join(","))
+    }
+
+    fn spawn(&self, number: usize, flags: &[&str]) -> Server {
+        let initial = self.initial();
+        let flags = [&[&*initial], flags].concat();
+        self.homes[number].spawn_at(NAMES[number], &self.urls[number], &flags)
+    }
+
+    fn restart(&mut self, number: usize) {
+        let mut server = self.spawn(number, &[]);
+        server.wait_for("ready to serve client requests");
+        self.servers[number] = Some(server);
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().flatten()
+    }
+
+    async fn client(&self, number: usize) -> Client {
+        self.servers[number].as_ref().unwrap().connect().await
+    }
+
+    /// Which member leads, as it says itself.
+    async fn leader(&self) -> usize {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(30) {
+            for (number, server) in self.servers.iter().enumerate() {
+                let Some(server) = server else { continue };
+                let status = status(&mut server.connect().await).await;
+                if status.leader == status.header.unwrap().member_id {
+                    return number;
+                }
+            }
+        }
+        panic!("nobody leads");
+    }
+
+    /// All members that run have come to the same keys.
+    async fn are_equal(&self) {
+        let mut hashes = Vec::new();
+        for server in self.running() {
+            let mut client = server.connect().await;
+            // A linearizable read: what it returns is applied here.
+            let _: pb::RangeResponse = client
+                .call("/etcdserverpb.KV/Range", pb::RangeRequest { key: "k".into(), ..Default::default() })
+                .await
+                .unwrap();
+            let hash: pb::HashKvResponse =
+                client.call("/etcdserverpb.Maintenance/HashKV", pb::HashKvRequest::default()).await.unwrap();
+            hashes.push((hash.hash_revision, hash.hash));
+        }
+        assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+    }
+}
+
+async fn status(client: &mut Client) -> pb::StatusResponse {
+    client.call("/etcdserverpb.Maintenance/Status", pb::StatusRequest::default()).await.unwrap()
+}
+
+async fn put(client: &mut Client, key: &str, value: &str) -> Result<pb::PutResponse, tonic::Status> {
+    let request = pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };
+    client.call("/etcdserverpb.KV/Put", request).await
+}
+
+async fn get(client: &mut Client, key: &str) -> Option<String> {
+    let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
+    let found: pb::RangeResponse = client.call("/etcdserverpb.KV/Range", request).await.unwrap();
+    found.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}
+
+#[test]
+fn a_cluster_outlives_its_leader() {
+    run(async {
+        let mut cluster = Cluster::start();
+        for number in 0..NAMES.len() {
+            put(&mut cluster.client(number).await, &format!("k{number}"), "before").await.unwrap();
+        }
+        // A put that one member has acknowledged is seen through any other.
+        for number in 0..NAMES.len() {
+            let mut client = cluster.client(number).await;
+            for key in 0..NAMES.len() {
+                assert_eq!(get(&mut client, &format!("k{key}")).await.as_deref(), Some("before"));
+            }
+        }
+        let leader = cluster.leader().await;
+        cluster.servers[leader].take().unwrap().kill();
+        let survivor = (leader + 1) % NAMES.len();
+        let mut client = cluster.client(survivor).await;
+        let begun = Instant::now();
+        // What is refused while nobody leads is tried again, as a client would.
+        while let Err(error) = put(&mut client, "k", "after").await {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
+        }
+        assert_ne!(cluster.leader().await, leader);
+        cluster.restart(leader);
+        assert_eq!(get(&mut cluster.client(leader).await, "k").await.as_deref(), Some("after"));
+        cluster.are_equal().await;
+    });
+}
+
+#[test]
+fn a_leader_that_stops_hands_over_first() {
+    run(async {
+        let mut cluster = Cluster::start();
+        let leader = cluster.leader().await;
+        let term = status(&mut cluster.client(leader).await).await.raft_term;
+        let mut server = cluster.servers[leader].take().unwrap();
+        let begun = Instant::now();
+        server.terminate();
+        server.wait_for("leadership transfer finished");
+        server.wait_for_end();
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        let next = cluster.leader().await;
+        // One election, and nobody had to wait for its timeout.
+        assert_eq!(status(&mut cluster.client(next).await).await.raft_term, term + 1);
+        put(&mut cluster.client(next).await, "k", "v").await.unwrap();
+    });
+}
+
+#[test]
+fn a_member_that_lost_its_data_does_not_begin_again() {
+    run(async {
+        let mut cluster = Cluster::start();
+        cluster.servers[0].take().unwrap().kill();
+        std::fs::remove_dir_all(cluster.homes[0].data()).unwrap();
+        let (status, said) = cluster.spawn(0, &[]).wait_for_end();
+        let last = said.last().unwrap();
+        assert_eq!(status.code(), Some(1));
+        assert!(last.contains("has already been bootstrapped"), "{last}");
+        assert!(!cluster.homes[0].data().exists(), "nothing is begun");
+        put(&mut cluster.client(1).await, "k", "v").await.unwrap();
+        // Nor may it join as somebody else.
+        let (_, said) = cluster
+            .spawn(0, &["--initial-cluster-state=existing", "--initial-cluster=one=http://127.0.0.1:1"])
+            .wait_for_end();
+        assert!(said.last().unwrap().contains("could not retrieve cluster information"), "{said:#?}");
+    });
+}
+
+#[test]
+fn flags_that_contradict_themselves_are_refused() {
+    let (client, peer) = addresses();
+    let other = "two=http://127.0.0.1:1";
+    for (flags, words) in [
+        (
+            vec![format!("--initial-cluster={other}")],
+            "couldn't find local name \\\"one\\\" in the initial cluster configuration",
+        ),
+        (
+            vec![format!("--initial-cluster=one={peer},one=http://127.0.0.1:2,{other}")],
+            "but missing from --initial-advertise-peer-urls=",
+        ),
+        (vec![format!("--initial-cluster=one={peer},two={peer}")], "has duplicate url"),
+        (
+            vec![format!("--initial-cluster=one={peer},{other}"), "--initial-cluster-state=existing".to_owned()],
+            "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs",
+        ),
+    ] {
+        let home = Home::new();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let (status, said) = home.spawn_at("one", &(client.clone(), peer.clone()), &flags).wait_for_end();
+        let last = said.last().unwrap();
+        assert!(status.code() == Some(1) && last.contains(words), "{flags:?}: {last}");
+        assert!(!home.data().exists(), "{flags:?}: nothing is begun");
+    }
+}
