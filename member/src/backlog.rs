@@ -80,7 +80,9 @@ mod tests {
     fn entries_wait_while_too_much_is_under_way_and_nothing_else_does() {
         let entry = |index| Entry { index: Index(index), data: vec![0; MAX_BYTES / 2].into(), ..Entry::default() };
         let message = |body| Message { to: NodeId(1), from: NodeId(2), term: Term(1), body };
-        let append = |entries| message(Body::Append { prev: LogPosition::default(), entries, commit: Index(0) });
+        let append = |entries: Vec<Entry>| {
+            message(Body::Append { prev: LogPosition::default(), entries: entries.into(), commit: Index(0) })
+        };
         let more = append(vec![entry(9)]);
         let mut backlog = Backlog::default();
         backlog.handed_to_log(SaveNumber(1), &[entry(1)]);

@@ -51,7 +51,7 @@ mod tests {
 
     fn proposal(length: usize) -> Message {
         let entry = Entry { data: vec![0; length].into(), ..Entry::default() };
-        Message { to: NodeId(1), from: NodeId(2), term: Term(0), body: Body::Propose(vec![entry]) }
+        Message { to: NodeId(1), from: NodeId(2), term: Term(0), body: Body::Propose(vec![entry].into()) }
     }
 
     #[test]
