@@ -95,6 +95,14 @@ async fn put(client: &mut Client, key: &str, value: &str) -> Result<pb::PutRespo
     client.call("/etcdserverpb.KV/Put", request).await
 }
 
+/// What is refused while nobody leads is tried again, as a client would.
+async fn put_at_last(client: &mut Client, key: &str, value: &str) {
+    let begun = Instant::now();
+    while let Err(error) = put(client, key, value).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
+    }
+}
+
 async fn get(client: &mut Client, key: &str) -> Option<String> {
     let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
     let found: pb::RangeResponse = client.call("/etcdserverpb.KV/Range", request).await.unwrap();
@@ -118,12 +126,7 @@ fn a_cluster_outlives_its_leader() {
         let leader = cluster.leader().await;
         cluster.servers[leader].take().unwrap().kill();
         let survivor = (leader + 1) % NAMES.len();
-        let mut client = cluster.client(survivor).await;
-        let begun = Instant::now();
-        // What is refused while nobody leads is tried again, as a client would.
-        while let Err(error) = put(&mut client, "k", "after").await {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
-        }
+        put_at_last(&mut cluster.client(survivor).await, "k", "after").await;
         assert_ne!(cluster.leader().await, leader);
         cluster.restart(leader);
         assert_eq!(get(&mut cluster.client(leader).await, "k").await.as_deref(), Some("after"));
@@ -161,7 +164,7 @@ fn a_member_that_lost_its_data_does_not_begin_again() {
         assert_eq!(status.code(), Some(1));
         assert!(last.contains("has already been bootstrapped"), "{last}");
         assert!(!cluster.homes[0].data().exists(), "nothing is begun");
-        put(&mut cluster.client(1).await, "k", "v").await.unwrap();
+        put_at_last(&mut cluster.client(1).await, "k", "v").await;
         // Nor may it join as somebody else.
         let (_, said) = cluster
             .spawn(0, &["--initial-cluster-state=existing", "--initial-cluster=one=http://127.0.0.1:1"])
