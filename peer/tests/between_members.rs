@@ -113,6 +113,7 @@ impl Member {
     }
 
     fn on(socket: TcpListener, local: Local) -> Member {
+        // Unbounded, because an owner must not wait; it holds what a test of a few messages brings about.
         let (sender, events) = mpsc::unbounded_channel();
         let owner = Arc::new(Recorder { events: sender, removed: Mutex::default() });
         let (id, address) = (local.member, socket.local_addr().unwrap());

@@ -103,6 +103,8 @@ impl Client {
         let task = match &renewals.commands {
             Some(commands) if !commands.is_closed() => commands.clone(),
             _ => {
+                // Unbounded, because whoever calls does not wait. It holds one command for each `KeepAlive`, which is larger
+                // than that, and the task takes them at once: it waits for nothing else, whether it is connected or not.
                 let (commands, taken) = mpsc::unbounded_channel();
                 tokio::spawn(renew::run(self.wire.clone(), taken));
                 renewals.commands.insert(commands).clone()

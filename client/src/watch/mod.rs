@@ -10,11 +10,12 @@
 mod session;
 mod table;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrite_proto::etcdserverpb::{ResponseHeader, WatchCreateRequest};
 use ferrite_proto::mvccpb::Event;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::call::before;
 use crate::client::Client;
@@ -50,7 +51,7 @@ impl WatchResponse {
 pub struct Watcher {
     key: WatchKey,
     responses: mpsc::Receiver<WatchResponse>,
-    commands: Commands,
+    commands: Outlet,
 }
 
 impl Watcher {
@@ -64,6 +65,19 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         // If the task is gone, so is the watch.
         let _ = self.commands.send(Command::Cancel(self.key));
+    }
+}
+
+impl Commands {
+    fn new(outlet: Outlet) -> Commands {
+        Commands { outlet, progress: Arc::new(Semaphore::new(PROGRESS_REQUESTS)) }
+    }
+
+    fn request_progress(self) -> Result<(), Error> {
+        match self.progress.try_acquire_owned() {
+            Ok(permit) => self.outlet.send(Command::Progress(permit)).map_err(|_| Error::Closed),
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -83,11 +97,24 @@ enum Command {
     Cancel(WatchKey),
     /// The reader of a watch that was taken off the server has caught up.
     Resume(WatchKey),
-    Progress,
+    /// The permit goes back when the request is on its way to the server.
+    Progress(OwnedSemaphorePermit),
 }
 
-/// Unbounded, because a `Drop` cannot wait; it holds at most a few commands for each watch, and the task takes them at once.
-type Commands = mpsc::UnboundedSender<Command>;
+/// Unbounded, because a `Drop` cannot wait. It holds at most a few commands for each watch, and as many requests for
+/// progress as there are permits; the task takes them at once.
+type Outlet = mpsc::UnboundedSender<Command>;
+
+/// Requests for progress that are not on their way to the server. When there are so many, the next one asks for nothing
+/// more than they do.
+const PROGRESS_REQUESTS: usize = 16;
+
+/// The way to the task that owns a stream.
+#[derive(Clone, Debug)]
+struct Commands {
+    outlet: Outlet,
+    progress: Arc<Semaphore>,
+}
 
 /// The streams of a client.
 #[derive(Debug, Default)]
@@ -103,7 +130,7 @@ impl Client {
         let key = WatchKey(NEXT_KEY.fetch_add(1, Ordering::Relaxed));
         let (queue, responses) = mpsc::channel(QUEUE_RESPONSES);
         let (created, noted) = oneshot::channel();
-        let commands = self.watch_commands();
+        let commands = self.watch_commands().outlet;
         let watcher = Watcher { key, responses, commands: commands.clone() };
         let request = WatchCreateRequest::from(watch.into());
         commands.send(Command::Create { key, request, queue, created }).map_err(|_| Error::Closed)?;
@@ -118,7 +145,7 @@ impl Client {
 
     /// Asks how far this client's watches have come; the answer is a response without events to each of them.
     pub fn request_progress(&self) -> Result<(), Error> {
-        self.watch_commands().send(Command::Progress).map_err(|_| Error::Closed)
+        self.watch_commands().request_progress()
     }
 
     /// The way to the task that owns the stream; starts it if there is none.
@@ -126,13 +153,51 @@ impl Client {
         let mut streams = self.watches.lock().expect("nothing panics while it holds this lock");
         let slot = if self.scope.require_leader { &mut streams.with_leader } else { &mut streams.any };
         match slot {
-            Some(commands) if !commands.is_closed() => commands.clone(),
+            Some(commands) if !commands.outlet.is_closed() => commands.clone(),
             _ => {
-                let (sender, commands) = mpsc::unbounded_channel();
-                let session = session::Session::new(self.wire.clone(), self.scope.require_leader, sender.downgrade());
+                let (outlet, commands) = mpsc::unbounded_channel();
+                let session = session::Session::new(self.wire.clone(), self.scope.require_leader, outlet.downgrade());
                 tokio::spawn(session.run(commands));
-                slot.insert(sender).clone()
+                slot.insert(Commands::new(outlet)).clone()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table::Table;
+    use super::*;
+
+    #[test]
+    fn requests_for_progress_that_are_not_sent_do_not_pile_up() {
+        let (outlet, mut arrived) = mpsc::unbounded_channel();
+        let commands = Commands::new(outlet);
+        let ask_often = || (0..1000).for_each(|_| commands.clone().request_progress().expect("the task lives"));
+        ask_often();
+        assert_eq!(arrived.len(), PROGRESS_REQUESTS);
+
+        // The task takes them, and cannot send them; then the stream is lost.
+        let mut table = Table::default();
+        let ((queue, _responses), (created, _noted)) = (mpsc::channel(1), oneshot::channel());
+        table.create(WatchKey(1), WatchCreateRequest::default(), queue, created);
+        let mut take_all = |table: &mut Table| {
+            let mut count = 0;
+            while let Ok(Command::Progress(permit)) = arrived.try_recv() {
+                table.request_progress(permit);
+                count += 1;
+            }
+            count
+        };
+        take_all(&mut table);
+        table.on_lost();
+        ask_often();
+        assert_eq!(take_all(&mut table), 0);
+        table.next_request().expect("a request for progress");
+        ask_often();
+        assert_eq!(take_all(&mut table), 1, "there is room for as many as were sent");
+        table.fail(&Error::Closed);
+        ask_often();
+        assert_eq!(take_all(&mut table), PROGRESS_REQUESTS);
     }
 }

@@ -104,7 +104,7 @@ impl Session {
             Command::Create { key, request, queue, created } => self.table.create(key, request, queue, created),
             Command::Cancel(key) => self.table.cancel(key),
             Command::Resume(key) => self.table.resume(key),
-            Command::Progress => self.table.request_progress(),
+            Command::Progress(permit) => self.table.request_progress(permit),
         }
     }
 

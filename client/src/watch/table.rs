@@ -14,7 +14,7 @@ use ferrite_proto::etcdserverpb::{
 };
 use ferrite_proto::mvccpb::Event;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::{WatchKey, WatchResponse};
 use crate::error::Error;
@@ -28,7 +28,15 @@ pub(super) struct Table {
     asked_for: Option<WatchKey>,
     /// Watches that the server has been told to end, and about which it may still send what it had under way.
     ending: HashSet<i64>,
-    outbox: VecDeque<RequestUnion>,
+    outbox: VecDeque<Outgoing>,
+}
+
+/// What goes to the server before any new watch: an end for each watch that stood, and as many requests for progress as
+/// there are permits.
+#[derive(Debug)]
+enum Outgoing {
+    Cancel(WatchCancelRequest),
+    Progress(OwnedSemaphorePermit),
 }
 
 #[derive(Debug)]
@@ -80,9 +88,9 @@ impl Table {
         }
     }
 
-    pub(super) fn request_progress(&mut self) {
+    pub(super) fn request_progress(&mut self, permit: OwnedSemaphorePermit) {
         if !self.watches.is_empty() {
-            self.outbox.push_back(RequestUnion::ProgressRequest(WatchProgressRequest {}));
+            self.outbox.push_back(Outgoing::Progress(permit));
         }
     }
 
@@ -93,7 +101,8 @@ impl Table {
     /// What to send next. Handing out a create request makes its watch the one that is asked for.
     pub(super) fn next_request(&mut self) -> Option<WatchRequest> {
         let union = match self.outbox.pop_front() {
-            Some(union) => union,
+            Some(Outgoing::Cancel(request)) => RequestUnion::CancelRequest(request),
+            Some(Outgoing::Progress(_permit)) => RequestUnion::ProgressRequest(WatchProgressRequest {}),
             None if self.asked_for.is_some() => return None,
             None => {
                 let key = self.wanted.pop_front()?;
@@ -119,7 +128,7 @@ impl Table {
         }
         self.ending.clear();
         // Cancellations belong to the old stream; a request for progress does not.
-        self.outbox.retain(|union| matches!(union, RequestUnion::ProgressRequest(_)));
+        self.outbox.retain(|outgoing| matches!(outgoing, Outgoing::Progress(_)));
     }
 
     /// The stream is lost for good.
@@ -228,7 +237,7 @@ impl Table {
         let Some(watch_id) = id else { return };
         self.standing.remove(&watch_id);
         self.ending.insert(watch_id);
-        self.outbox.push_back(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }));
+        self.outbox.push_back(Outgoing::Cancel(WatchCancelRequest { watch_id }));
     }
 }
 
