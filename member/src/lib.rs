@@ -4,6 +4,7 @@ mod applier;
 mod backlog;
 pub mod bootstrap;
 mod checkpoint;
+mod cut;
 pub mod duty;
 mod inbox;
 mod inquiry;
@@ -18,6 +19,7 @@ mod v2_snapshot;
 
 pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
+pub use cut::Cut;
 pub use inbox::{Inbox, Outlet, StandIn, inbox};
 pub use inquiry::Inquiry;
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};

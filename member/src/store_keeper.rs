@@ -2,7 +2,8 @@
 //! takes back the space of what is dead.
 //!
 //!   window ──▶ frames ── checkpoint: sync ──▶ what the log writer records
-//!                  └──── trimmed ──▶ marked dead ──▶ cleaned, a little after each batch
+//!                  ├──── trimmed ──▶ marked dead ──▶ cleaned, a little after each batch
+//!                  └──── cut ──▶ the store as it was, for who sends it elsewhere
 
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use ferrite_storage::Revision;
 use ferrite_storage::store::{Cleaned, Space, Store, StoreError};
 use ferrite_storage::vfs::Vfs;
 
+use crate::cut::{Cut, Cuts};
 use crate::log_writer::LogCheckpoint;
 use crate::timing::StoreTiming;
 use crate::v2_snapshot;
@@ -34,6 +36,8 @@ pub enum StoreJob<D> {
     Trim(Vec<Revision>),
     /// Take back all space that can be taken back, and tell this waiter.
     Defragment(D),
+    /// Hand out the store as it is, with all that was applied when this came.
+    Cut(Cut),
     /// Write and sync everything: the member ends.
     Close,
 }
@@ -72,6 +76,7 @@ pub struct StoreKeeper<V: Vfs, D> {
     flushing: bool,
     /// A checkpoint waits for the same.
     checkpoint: Option<HardState>,
+    cuts: Cuts,
     /// When the defragmentation was asked for that is under way.
     defragmenting_since: Option<Instant>,
     timing: StoreTiming,
@@ -85,6 +90,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             defragmenting: Vec::new(),
             flushing: false,
             checkpoint: None,
+            cuts: Cuts::default(),
             defragmenting_since: None,
             timing,
         }
@@ -101,6 +107,13 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             has_more: false,
             is_closed: false,
         };
+        for job in &mut *jobs {
+            if let StoreJob::Trim(dead) = job {
+                self.store.trim(dead);
+                self.has_more = true;
+            }
+        }
+        self.cuts.make(&self.store);
         let is_full = match self.write_all() {
             Ok(space) => {
                 done.is_short_of_space = space == Space::Short;
@@ -115,13 +128,10 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         };
         for job in jobs.drain(..) {
             match job {
-                StoreJob::Write => {}
+                // Trimmed already.
+                StoreJob::Write | StoreJob::Trim(_) => {}
                 StoreJob::Flush => self.flushing = true,
                 StoreJob::Checkpoint(hard_state) => self.checkpoint = Some(hard_state),
-                StoreJob::Trim(dead) => {
-                    self.store.trim(&dead);
-                    self.has_more = true;
-                }
                 StoreJob::Defragment(waiter) => {
                     self.defragmenting_since.get_or_insert_with(Instant::now);
                     self.timing.defragmenting.set(1.0);
@@ -129,6 +139,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
                     self.has_more = true;
                     self.defragmenting.push(waiter);
                 }
+                StoreJob::Cut(cut) => self.cuts.want(cut),
                 StoreJob::Close => {
                     self.store.sync()?;
                     done.is_closed = true;
@@ -138,6 +149,9 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         if self.flushing && !is_full {
             self.flushing = false;
             done.flushed = Some(self.store.applied());
+        }
+        if !is_full {
+            self.cuts.written();
         }
         // Without space it would be where the last one was, and so would the next.
         if let Some(hard_state) = self.checkpoint.take_if(|_| !is_full) {
@@ -154,7 +168,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             }
             done.defragmented.append(&mut self.defragmenting);
         }
-        done.has_more = self.has_more;
+        done.has_more = self.has_more || self.cuts.has_more();
         Ok(done)
     }
 
@@ -181,5 +195,92 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         hard_state.commit = hard_state.commit.max(index);
         let meta = SnapshotMeta { index, term: self.store.term(), conf: cluster.conf_state().clone() };
         Ok(LogCheckpoint { hard_state, meta, members: v2_snapshot::render(&cluster, index) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    use ferrite_observe::metrics::Registry;
+    use ferrite_raft::Term;
+    use ferrite_storage::store::{Export, Identity, Opened, Options, StoreSnapshot};
+    use ferrite_storage::vfs::LyingDisk;
+    use ferrite_storage::{Effect, Record, RowChange, Table};
+
+    use super::*;
+
+    type Keeper = StoreKeeper<LyingDisk, ()>;
+
+    fn keeper(disk: &LyingDisk) -> (Keeper, Opened) {
+        let identity = Identity { node_id: 1, cluster_id: 2 };
+        let options = Options { segment_bytes: 8 << 10, ..Options::default() };
+        let (store, opened) = Store::create(disk.clone(), Path::new("/store"), identity, options).unwrap();
+        (StoreKeeper::new(store, StoreTiming::new(&Registry::new())), opened)
+    }
+
+    /// An entry that puts a value, and says in a row that it did.
+    fn effect(index: u64) -> Effect {
+        let revision = Revision { main: index + 1, sub: 0 };
+        let record = Record::new(revision, false, vec![7; 100].into());
+        let row = RowChange { table: Table::Meta, key: "last".into(), value: Some(index.to_string().into()) };
+        Effect { index: Index(index), term: Term(1), records: vec![record], rows: vec![row] }
+    }
+
+    fn cut() -> (StoreJob<()>, std::sync::mpsc::Receiver<StoreSnapshot>) {
+        let (sender, receiver) = channel();
+        (StoreJob::Cut(Cut::new(move |snapshot| sender.send(snapshot).unwrap())), receiver)
+    }
+
+    fn length(snapshot: StoreSnapshot) -> u64 {
+        Export::new(snapshot).bytes()
+    }
+
+    #[test]
+    fn a_cut_has_all_that_was_applied_and_nothing_that_its_rows_say_is_trimmed() {
+        let disk = LyingDisk::new();
+        let (mut keeper, mut opened) = keeper(&disk);
+        (1..=100).for_each(|index| opened.window.append(effect(index)));
+        opened.window.publish();
+        let (job, untouched) = cut();
+        assert!(keeper.step(&mut vec![job]).unwrap().has_more, "it waits for what else has been handed in");
+        while keeper.step(&mut Vec::new()).unwrap().has_more {}
+        let untouched = untouched.try_recv().unwrap();
+        assert_eq!(untouched.applied, Index(100));
+
+        // The applier hands in what is dead, then applies an entry whose rows say that it is gone. The keeper has taken
+        // its jobs before the first, and sees the entry.
+        let (job, receiver) = cut();
+        let mut taken = vec![job];
+        let dead = (2..=100).map(|main| Revision { main, sub: 0 }).collect();
+        let mut handed_in = vec![StoreJob::Trim(dead)];
+        opened.window.append(effect(101));
+        opened.window.publish();
+        assert!(keeper.step(&mut taken).unwrap().has_more);
+        receiver.try_recv().unwrap_err();
+        keeper.step(&mut handed_in).unwrap();
+        let snapshot = receiver.try_recv().unwrap();
+        assert_eq!(snapshot.applied, Index(101));
+        assert!(snapshot.rows.iter().any(|(_, key, value)| key == "last" && value == "101"));
+        assert!(length(snapshot) < length(untouched));
+    }
+
+    #[test]
+    fn a_cut_waits_for_room() {
+        let disk = LyingDisk::new();
+        let (mut keeper, mut opened) = keeper(&disk);
+        disk.set_capacity(8 << 10);
+        (1..=200).for_each(|index| opened.window.append(effect(index)));
+        opened.window.publish();
+        let (job, receiver) = cut();
+        let mut jobs = vec![job];
+        for _ in 0..5 {
+            assert!(keeper.step(&mut jobs).unwrap().is_short_of_space);
+            receiver.try_recv().unwrap_err();
+        }
+        disk.set_capacity(1 << 30);
+        while keeper.step(&mut Vec::new()).unwrap().has_more {}
+        assert_eq!(receiver.try_recv().unwrap().applied, Index(200));
     }
 }

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_member::bootstrap::Ids;
-use ferrite_member::{Input, Inquiry, MembersProposal, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob};
+use ferrite_member::{
+    Cut, Input, Inquiry, MembersProposal, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob,
+};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
 use ferrite_raft::{NodeId, Status};
 use ferrite_state::clock::Millis;
 use ferrite_state::command::{Caller, ConfChange, Kind, encode, encode_parsed};
 use ferrite_state::{ApplyError, ReadError, RequestId, Response, Shared};
-use ferrite_storage::store::SharedSizes;
+use ferrite_storage::store::{SharedSizes, StoreSnapshot};
 
 use crate::call_metrics::CallMetrics;
 use crate::halt::Halt;
@@ -263,6 +265,18 @@ impl Handle {
     pub async fn defragment(&self) -> Result<(), CallError> {
         let (waiter, awaited) = call(&self.post);
         self.door.outlets.store.push(StoreJob::Defragment(waiter)).map_err(|_| CallError::Stopped)?;
+        awaited.await.ok_or(CallError::Stopped)
+    }
+
+    /// The store as it is now, with all that was applied: held while it goes on.
+    pub async fn cut(&self) -> Result<StoreSnapshot, CallError> {
+        let (waiter, awaited) = call(&self.post);
+        let post = self.post.clone();
+        let cut = Cut::new(move |snapshot| {
+            waiter.answer(snapshot);
+            post.flush();
+        });
+        self.door.outlets.store.push(StoreJob::Cut(cut)).map_err(|_| CallError::Stopped)?;
         awaited.await.ok_or(CallError::Stopped)
     }
 

@@ -40,8 +40,6 @@ pub fn register(router: &mut Router) {
     router.unary("/etcdserverpb.Auth/Authenticate", async |_: pb::AuthenticateRequest, _| {
         Err::<pb::AuthenticateResponse, Status>(ApplyError::AuthNotEnabled.into())
     });
-    let path = "/etcdserverpb.Maintenance/Snapshot";
-    router.server_stream(path, async move |_: pb::SnapshotRequest, _, _| not_built(path));
     let path = "/v3electionpb.Election/Observe";
     router.server_stream(path, async move |_: election::LeaderRequest, _, _| not_built(path));
 }

@@ -10,8 +10,8 @@ use ferrite_raft::NodeId;
 use ferrite_state::Response;
 use ferrite_state::command::Caller as Proposer;
 
-use super::Services;
 use super::error::RequestError;
+use super::{Services, snapshot};
 use crate::handle::Handle;
 use crate::membership;
 use crate::rpc::{Caller, Router, Status};
@@ -40,6 +40,10 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     router.unary("/etcdserverpb.Maintenance/HashKV", async move |request, caller| hash_kv(&s, &request, &caller).await);
     let s = services.clone();
     router.unary("/etcdserverpb.Maintenance/Hash", async move |_: pb::HashRequest, caller| hash(&s, &caller).await);
+    let s = services.clone();
+    router.server_stream("/etcdserverpb.Maintenance/Snapshot", async move |_: pb::SnapshotRequest, replies, caller| {
+        snapshot::send(&s, replies, &caller).await
+    });
 }
 
 async fn move_leader(

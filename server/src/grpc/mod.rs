@@ -15,6 +15,7 @@ mod lease;
 mod led;
 mod maintenance;
 mod roomy_read;
+mod snapshot;
 mod watch;
 
 use std::future::Future;

@@ -1,5 +1,6 @@
 //! The binary `etcd` as its users see it: processes, signals, exit codes, log lines, and errors as they come over the wire.
 
+mod backup;
 mod cluster;
 mod data_dir;
 mod errors;
