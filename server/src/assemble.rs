@@ -159,6 +159,7 @@ fn wire<V: Vfs>(
             request_bytes: config.limits.max_request_bytes as usize,
             timeout: config.request_timeout(),
             prefers_revokes: config.features.enabled(Feature::PriorityRequest),
+            renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
         },
         load: Load::default(),
         membership: Membership::new(config.cluster.strict_reconfig_check, registry, logger),

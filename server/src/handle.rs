@@ -93,6 +93,8 @@ pub struct CallLimits {
     pub timeout: Duration,
     /// Revoking a lease may wait behind twice as many entries as other proposals (the feature `PriorityRequest`).
     pub prefers_revokes: bool,
+    /// A lease is renewed at once, even if what has been committed is not applied (the feature `FastLeaseKeepAlive`).
+    pub renews_at_once: bool,
 }
 
 /// The way into the member, for the handlers of one net thread.
@@ -204,6 +206,11 @@ impl Handle {
     /// Tells the member something that nobody waits for.
     pub fn tell(&self, input: MemberInput) -> Result<(), CallError> {
         self.door.outlets.member.push(input).map_err(|_| CallError::Stopped)
+    }
+
+    /// What a call may take.
+    pub fn limits(&self) -> &CallLimits {
+        &self.door.limits
     }
 
     /// How long a request may wait.

@@ -11,6 +11,7 @@ pub mod handle;
 pub mod handover;
 pub mod http;
 pub mod init;
+pub mod leases;
 pub mod listen;
 pub mod loops;
 pub mod membership;

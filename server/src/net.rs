@@ -112,7 +112,6 @@ pub fn services_settings(config: &Config) -> grpc::Settings {
         max_txn_ops: config.limits.max_txn_ops as usize,
         max_request_bytes: config.limits.max_request_bytes as usize,
         quota_bytes: config.limits.quota_backend_bytes,
-        renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
         pauses_on_defragment: config.features.enabled(Feature::StopGrpcServiceOnDefrag),
         watch_progress_interval: config.limits.watch_progress_notify_interval,
         election_timeout: config.election_timeout(),

@@ -4,6 +4,7 @@ use ferrite_state::lease::{LeaseError, NotPrimary};
 use ferrite_state::{ApplyError, RevisionError};
 
 use crate::handle::{CallError, ReadRefused};
+use crate::leases::LeaseCallError;
 use crate::membership::ChangeError;
 use crate::rpc::{Code, Status};
 
@@ -66,6 +67,16 @@ impl From<CallError> for Status {
             CallError::Refused(error) => return error.into(),
         };
         Status::new(code, text)
+    }
+}
+
+impl From<LeaseCallError> for Status {
+    fn from(error: LeaseCallError) -> Status {
+        match error {
+            LeaseCallError::NotPrimary => NotPrimary.into(),
+            LeaseCallError::NoLeader => RequestError::NoLeader.into(),
+            LeaseCallError::Call(error) => error.into(),
+        }
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
+use ferrite_state::Response;
 use ferrite_state::command::Caller as Proposer;
-use ferrite_state::lease::{LeaseId, Renewal};
-use ferrite_state::{ApplyError, Response};
 
 use super::Services;
-use crate::handle::CallError;
+use crate::leases;
 use crate::rpc::{Caller, Replies, Requests, Router, Status};
 
 pub fn register(router: &mut Router, services: &Rc<Services>) {
@@ -54,7 +52,7 @@ async fn revoke(
     caller: &Caller,
 ) -> Result<pb::LeaseRevokeResponse, Status> {
     services.admit(caller)?;
-    let response = services.propose_revoke(request.id).await?;
+    let response = leases::revoke(&services.handle, request.id).await?;
     Ok(pb::LeaseRevokeResponse { header: Some(services.handle.header(response.revision())) })
 }
 
@@ -68,7 +66,7 @@ async fn keep_alive(
     services.admit(caller)?;
     while let Some(request) = requests.next().await? {
         let header = Some(services.handle.header(0));
-        let ttl = services.renew(request.id).await?;
+        let ttl = leases::renew(&services.handle, request.id).await?;
         replies.send(pb::LeaseKeepAliveResponse { header, id: request.id, ttl }).await?;
     }
     Ok(())
@@ -80,26 +78,13 @@ async fn time_to_live(
     caller: &Caller,
 ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
     services.admit(caller)?;
-    let handle = &services.handle;
-    // What was committed before the question must be in the answer.
-    handle.confirm_read().await?;
-    let found = match LeaseId::new(request.id) {
-        Some(id) => handle.state().lessor.time_to_live(id, handle.now())?,
-        None => None,
-    };
-    let header = Some(handle.header(0));
-    let missing = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
-    Ok(found.map_or(missing, |found| pb::LeaseTimeToLiveResponse {
-        header,
-        id: request.id,
-        ttl: found.remaining_seconds,
-        granted_ttl: found.granted_seconds,
-        keys: if request.keys {
-            found.keys.iter().map(|key| Bytes::copy_from_slice(key)).collect()
-        } else {
-            Vec::new()
-        },
-    }))
+    let id = request.id;
+    let found = leases::time_to_live(&services.handle, request).await?;
+    let header = Some(services.handle.header(0));
+    Ok(match found {
+        Some(found) => pb::LeaseTimeToLiveResponse { header, ..found },
+        None => pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() },
+    })
 }
 
 fn leases(services: &Services, caller: &Caller) -> Result<pb::LeaseLeasesResponse, Status> {
@@ -107,52 +92,4 @@ fn leases(services: &Services, caller: &Caller) -> Result<pb::LeaseLeasesRespons
     let handle = &services.handle;
     let leases = handle.state().lessor.list(handle.now()).into_iter().map(|id| pb::LeaseStatus { id: id.get() });
     Ok(pb::LeaseLeasesResponse { header: Some(handle.header(0)), leases: leases.collect() })
-}
-
-impl Services {
-    async fn propose_revoke(&self, id: i64) -> Result<Response, CallError> {
-        let request = pb::LeaseRevokeRequest { id };
-        let request = pb::InternalRaftRequest { lease_revoke: Some(request), ..Default::default() };
-        self.handle.propose(&Proposer::default(), request).await
-    }
-
-    /// Gives a lease its whole TTL again, and says how long that is; 0 if it is gone.
-    async fn renew(&self, id: i64) -> Result<i64, Status> {
-        let Some(id) = LeaseId::new(id) else { return Ok(0) };
-        let lessor = &self.handle.state().lessor;
-        let mut is_confirmed = false;
-        if !self.settings.renews_at_once {
-            self.handle.confirm_read().await?;
-            is_confirmed = true;
-        }
-        loop {
-            match lessor.renew(id, self.handle.now())? {
-                Renewal::Renewed { ttl_seconds } => {
-                    self.handle.state().counts.leases_renewed.increment();
-                    return Ok(ttl_seconds);
-                }
-                // It may have been granted a moment ago, and not be applied yet.
-                Renewal::NotFound if is_confirmed => return Ok(0),
-                Renewal::NotFound => {
-                    self.handle.confirm_read().await?;
-                    is_confirmed = true;
-                }
-                Renewal::ClearCheckpoint => self.clear_checkpoint(id).await?,
-                Renewal::Expired => {
-                    // Its revocation is on its way; this one is behind it in the log, or does its work.
-                    match self.propose_revoke(id.get()).await {
-                        Ok(_) | Err(CallError::Refused(ApplyError::Lease(_))) => return Ok(0),
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-            }
-        }
-    }
-
-    async fn clear_checkpoint(&self, id: LeaseId) -> Result<(), CallError> {
-        let checkpoint = pb::LeaseCheckpoint { id: id.get(), remaining_ttl: 0 };
-        let request = pb::LeaseCheckpointRequest { checkpoints: vec![checkpoint] };
-        let request = pb::InternalRaftRequest { lease_checkpoint: Some(request), ..Default::default() };
-        self.handle.propose(&Proposer::default(), request).await.map(drop)
-    }
 }

@@ -38,8 +38,6 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Bytes that the store may take (`--quota-backend-bytes`): 0 is etcd's default, less than 0 no limit.
     pub quota_bytes: i64,
-    /// A lease is renewed at once, even if what has been committed is not applied (the feature `FastLeaseKeepAlive`).
-    pub renews_at_once: bool,
     /// Health says that nothing is served while a defragmentation runs (the feature `StopGRPCServiceOnDefrag`).
     pub pauses_on_defragment: bool,
     /// How often watchers that want it are told of progress (`--watch-progress-notify-interval`): zero is etcd's default.

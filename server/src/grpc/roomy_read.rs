@@ -145,7 +145,7 @@ mod tests {
             state,
             sizes: Default::default(),
             clock: Clock::start(),
-            limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false },
+            limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false, renews_at_once: false },
             load: Load::default(),
             membership: Membership::new(true, &Arc::default(), &Logger::silent()),
             reads,
@@ -160,7 +160,6 @@ mod tests {
             watch_progress_interval: Duration::ZERO,
             election_timeout: Duration::MAX,
             pauses_on_defragment: false,
-            renews_at_once: false,
         };
         let handle = Handle::new(door.clone(), Arc::<Post>::default());
         (Services::new(handle, settings, Arc::new(budget)), door, threads)

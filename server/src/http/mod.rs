@@ -4,7 +4,7 @@
 //!
 //! A site belongs to one net thread. Which pages a listener has is decided by its role.
 
-mod answer;
+pub mod answer;
 mod door;
 mod gauges;
 mod health;

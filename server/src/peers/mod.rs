@@ -10,6 +10,7 @@
 mod begin;
 mod inlet;
 mod lane;
+mod pages;
 mod roster;
 mod same_urls;
 mod thread;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::versions;
+use super::{pages, versions};
 use crate::http::Site;
 use crate::rpc::{Accepted, serve_accepted};
 
@@ -110,6 +110,9 @@ where
 async fn answer(request: Request<Incoming>, site: &Site, door: &Door) -> Response<PeerBody> {
     if Door::knows(request.uri().path()) {
         return door.answer(request, &GoTime(SystemTime::now()).to_string()).await;
+    }
+    if pages::knows(request.uri().path()) {
+        return pages::page(request, &site.handle).await.map(|body: Bytes| PeerBody::whole(body));
     }
     site.peer(&request.map(drop)).await.map(|body: Bytes| PeerBody::whole(body))
 }

@@ -200,3 +200,33 @@ fn flags_that_contradict_themselves_are_refused() {
         assert!(!home.data().exists(), "{flags:?}: nothing is begun");
     }
 }
+
+#[test]
+fn a_lease_lives_through_any_member() {
+    run(async {
+        let cluster = Cluster::start();
+        let leader = cluster.leader().await;
+        let mut follower = cluster.client((leader + 1) % NAMES.len()).await;
+        let grant = pb::LeaseGrantRequest { id: 7, ttl: 100 };
+        let _: pb::LeaseGrantResponse = follower.call("/etcdserverpb.Lease/LeaseGrant", grant).await.unwrap();
+        let time_to_live = async |client: &mut Client, id| -> pb::LeaseTimeToLiveResponse {
+            let request = pb::LeaseTimeToLiveRequest { id, keys: true };
+            client.call("/etcdserverpb.Lease/LeaseTimeToLive", request).await.unwrap()
+        };
+        let leased = pb::PutRequest { key: "k".into(), lease: 7, ..Default::default() };
+        let _: pb::PutResponse = follower.call("/etcdserverpb.KV/Put", leased).await.unwrap();
+        let found = time_to_live(&mut follower, 7).await;
+        assert_eq!((found.granted_ttl, &found.keys[..]), (100, &["k".into()][..]));
+        assert!((90..=100).contains(&found.ttl), "{found:?}");
+        assert_eq!(time_to_live(&mut follower, 8).await.ttl, -1);
+        for (id, ttl) in [(7, 100), (8, 0)] {
+            let request = tokio_stream::once(pb::LeaseKeepAliveRequest { id });
+            let path = http::uri::PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+            let codec = tonic_prost::ProstCodec::<pb::LeaseKeepAliveRequest, pb::LeaseKeepAliveResponse>::default();
+            follower.0.ready().await.unwrap();
+            let mut answers =
+                follower.0.streaming(tonic::Request::new(request), path, codec).await.unwrap().into_inner();
+            assert_eq!(answers.message().await.unwrap().unwrap().ttl, ttl, "lease {id}");
+        }
+    });
+}

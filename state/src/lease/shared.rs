@@ -22,6 +22,11 @@ impl SharedLessor {
         self.lessor.lock()
     }
 
+    /// Whether this member keeps the deadlines: it leads, and has applied all that was before its term.
+    pub fn is_primary(&self) -> bool {
+        self.lock().is_primary()
+    }
+
     /// See [`Lessor::renew`].
     pub fn renew(&self, id: LeaseId, now: Millis) -> Result<Renewal, NotPrimary> {
         self.lock().renew(id, now)
