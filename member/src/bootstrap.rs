@@ -14,12 +14,14 @@ use ferrite_raft::{
     SnapshotMeta, Term,
 };
 use ferrite_state::cluster::{self, Member};
-use ferrite_state::command::{ConfChange, MemberChange};
+use ferrite_state::command::{CommandError, ConfChange, MemberChange};
 use ferrite_state::{LoadError, RequestId, Settings, State};
 use ferrite_storage::snap::{SnapError, SnapshotFiles};
 use ferrite_storage::store::{Identity, Store, StoreError};
 use ferrite_storage::vfs::{self, Vfs};
 use ferrite_storage::{Revision, WindowWriter, store, wal};
+
+use crate::alone::stand_alone;
 
 /// Where a member keeps its files.
 #[derive(Clone, Debug)]
@@ -41,13 +43,15 @@ impl Directories {
     }
 }
 
-/// What a member without a log begins with.
+/// What a start begins with that finds more than a log to go on from.
 #[derive(Clone, Debug)]
 pub enum Beginning {
     /// Its cluster begins with it.
     New(NewCluster),
     /// Its cluster runs, and has added it: it learns everything from the leader.
     Join(Ids),
+    /// It has a log, and goes on alone: the rest of its cluster is lost (`--force-new-cluster`).
+    Alone,
 }
 
 /// A cluster that does not exist yet.
@@ -163,6 +167,8 @@ pub enum StartError {
     #[error(transparent)]
     State(#[from] LoadError),
     #[error(transparent)]
+    Entry(#[from] CommandError),
+    #[error(transparent)]
     Raft(#[from] NewError),
 }
 
@@ -180,7 +186,8 @@ pub struct FileOptions {
     pub store: store::Options,
 }
 
-/// Opens a member, or makes a new one. Without a log it needs to be told what it begins with.
+/// Opens a member, or makes a new one. Without a log it needs to be told what it begins with; with one, only if it is to
+/// go on alone.
 pub fn open<V: Vfs>(
     vfs: &V,
     directories: &Directories,
@@ -202,10 +209,11 @@ pub fn open<V: Vfs>(
     vfs.create_dir_all(&directories.snapshots)?;
     let found = match beginning {
         _ if is_restart => find(vfs, directories, files)?,
-        Some(beginning) => found(vfs, directories, beginning, files)?,
-        None => return Err(StartError::NoLog { log: directories.log.clone() }),
+        Some(Beginning::New(cluster)) => found_new(vfs, directories, cluster, files)?,
+        Some(Beginning::Join(ids)) => found(vfs, directories, *ids, HardState::default(), Vec::new(), files)?,
+        Some(Beginning::Alone) | None => return Err(StartError::NoLog { log: directories.log.clone() }),
     };
-    let Found { ids, start, log, replay, store, opened } = found;
+    let Found { ids, start, mut log, mut replay, store, opened } = found;
     let (applied, term) = (opened.applied, opened.term);
     let warnings = [&opened.warnings[..], &replay.warnings[..]].concat();
     let (state, dead) = State::load(opened.rows, opened.revisions, settings)?;
@@ -213,6 +221,13 @@ pub fn open<V: Vfs>(
     let snapshot = Snapshot { meta: SnapshotMeta { conf, ..start.clone() }, ..Snapshot::default() };
     let mut hard_state = replay.hard_state;
     hard_state.commit = hard_state.commit.max(applied);
+    if let Some(Beginning::Alone) = beginning {
+        let members = (applied, &state.tables().cluster);
+        let appended = stand_alone(ids.member, members, &mut replay.entries, &mut hard_state)?;
+        log.append(Some(&hard_state), &appended)?;
+        log.write()?;
+        log.sync()?;
+    }
     let raft_log = MemoryLog::restore(hard_state, snapshot, replay.entries);
     let config = Config {
         election_ticks: timing.election_ticks,
@@ -273,23 +288,30 @@ fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Resul
     Ok(Found { ids, start, log, replay, store, opened })
 }
 
-/// Makes the files of a member that has never run.
+/// Makes the files of a member of a new cluster.
+fn found_new<V: Vfs>(
+    vfs: &V,
+    directories: &Directories,
+    cluster: &NewCluster,
+    files: FileOptions,
+) -> Result<Found<V>, StartError> {
+    let members = cluster.members()?;
+    let ids = cluster.with_members(&members)?;
+    let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
+    // Without its first entries a member would not know that it may lead, and wait for ever.
+    let hard_state = HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) };
+    found(vfs, directories, ids, hard_state, entries, files)
+}
+
+/// Makes the files of a member that has never run, with a log that begins like this.
 fn found<V: Vfs>(
     vfs: &V,
     directories: &Directories,
-    beginning: &Beginning,
+    ids: Ids,
+    hard_state: HardState,
+    entries: Vec<Entry>,
     files: FileOptions,
 ) -> Result<Found<V>, StartError> {
-    let (ids, hard_state, entries) = match beginning {
-        Beginning::New(cluster) => {
-            let members = cluster.members()?;
-            let ids = cluster.with_members(&members)?;
-            let entries: Vec<Entry> = (1..).zip(members).map(|(index, member)| first_entry(index, member)).collect();
-            // Without its first entries a member would not know that it may lead, and wait for ever.
-            (ids, HardState { term: Term(1), vote: None, commit: Index(entries.len() as u64) }, entries)
-        }
-        Beginning::Join(ids) => (*ids, HardState::default(), Vec::new()),
-    };
     let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
     // A store that holds nothing was left by a start that did not come to make the log; it is made anew.
     let (store, opened) = match Store::create(vfs.clone(), &directories.store, identity, files.store) {

@@ -1,5 +1,6 @@
 //! One member: Raft, storage and state, driven by inputs.
 
+mod alone;
 mod applier;
 mod backlog;
 pub mod bootstrap;

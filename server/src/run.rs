@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ferrite_member::ApplyNews;
+use ferrite_member::bootstrap::Beginning;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Line, Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
@@ -36,7 +37,7 @@ use crate::init;
 use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
-use crate::peers::{self, PeerRuntime, PeerThread, Roster};
+use crate::peers::{self, Begin, PeerRuntime, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
 use crate::version;
@@ -321,6 +322,10 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Assembled<
     }
     let vfs = OptionalSync::new(Disk, !config.member.unsafe_no_fsync);
     let begin = match wal::exists(&vfs, &directories(config).log)? {
+        true if config.cluster.force_new => {
+            log!(logger, lines::FORCING_NEW_CLUSTER);
+            Some(Begin { beginning: Beginning::Alone, known: Vec::new() })
+        }
         true => None,
         false => Some(peers::begin(config, &peers::asker(config), logger).await?),
     };

@@ -127,6 +127,7 @@ lines! {
     HOST_NOT_RESOLVED: Warn "failed to resolve URL Host" ["url", "host", "retry-interval"];
     NO_VERSION: Warn "failed to get version" ["remote-member-id"];
     HIGHER_VERSION: Warn "leader found higher-versioned member" ["remote-member-id", "remote-member-version", "local-member-version"];
+    FORCING_NEW_CLUSTER: Warn "--force-new-cluster: this member goes on alone; the others of its cluster must never run again" [];
     MEMBER_REMOVED: Warn "server error" ["error"];
     DATA_DIR_TO_REMOVE: Warn "data-dir used by this member must be removed" [];
 }

@@ -274,7 +274,7 @@ flags! {
     "downgrade-check-time" Features Duration "5s" "How often to look whether a downgrade is done." (cluster.downgrade_check_time)
     "feature-gates" Features Text "" "Features to switch: Name=true,Other=false." {feature_gates}
 
-    "force-new-cluster" Unsafe Bool "false" "Start as the only member of a cluster that was larger." NotBuilt
+    "force-new-cluster" Unsafe Bool "false" "Start as the only member of a cluster that was larger." (cluster.force_new)
     "unsafe-no-fsync" Unsafe Bool "false" "Do not wait for the disk; a crash may lose what was acknowledged." (member.unsafe_no_fsync)
 
     "config-file" Hidden Text "" "Path of a configuration file." Parser

@@ -88,6 +88,7 @@ pub struct Cluster {
     pub state: String,
     pub token: String,
     pub max_learners: i64,
+    pub force_new: bool,
     /// Changes of members that would risk the quorum are refused.
     pub strict_reconfig_check: bool,
     pub downgrade_check_time: Duration,

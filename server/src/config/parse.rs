@@ -167,6 +167,7 @@ impl Default for Config {
                 state: String::new(),
                 token: String::new(),
                 max_learners: 0,
+                force_new: false,
                 strict_reconfig_check: true,
                 downgrade_check_time: nothing,
             },

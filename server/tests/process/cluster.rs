@@ -230,3 +230,28 @@ fn a_lease_lives_through_any_member() {
         }
     });
 }
+
+#[test]
+fn a_member_whose_cluster_is_lost_goes_on_alone() {
+    run(async {
+        let mut cluster = Cluster::start();
+        put(&mut cluster.client(0).await, "k", "v").await.unwrap();
+        // A linearizable read: the member that stays has it.
+        assert_eq!(get(&mut cluster.client(1).await, "k").await.as_deref(), Some("v"));
+        for server in &mut cluster.servers {
+            server.take().unwrap().kill();
+        }
+        for flags in [&["--force-new-cluster"][..], &[]] {
+            let mut server = cluster.spawn(1, flags);
+            server.wait_for("ready to serve client requests");
+            let mut client = server.connect().await;
+            assert_eq!(get(&mut client, "k").await.as_deref(), Some("v"));
+            put(&mut client, "k", "v").await.unwrap();
+            let members: pb::MemberListResponse =
+                client.call("/etcdserverpb.Cluster/MemberList", pb::MemberListRequest::default()).await.unwrap();
+            let names: Vec<&str> = members.members.iter().map(|member| &*member.name).collect();
+            assert_eq!(names, [NAMES[1]]);
+            server.kill();
+        }
+    });
+}

@@ -1,0 +1,109 @@
+//! `--force-new-cluster`: a member whose cluster is lost goes on alone, with all that it knows to be committed.
+//!
+//!   log up to what is committed ──▶ [add or promote oneself] ▸ remove each other member ──▶ committed, in the log
+//!
+//! It does not ask the others, so they must never run again: what they hold may differ.
+
+use std::collections::BTreeMap;
+
+use ferrite_raft::{Entry, EntryKind, HardState, Index, NodeId};
+use ferrite_state::RequestId;
+use ferrite_state::cluster::{Cluster, Member};
+use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange, Proposal};
+
+/// Where a member is said to be reached that its own cluster did not know (etcd's choice).
+const OWN_URL: &str = "http://localhost:2380";
+
+/// Cuts off what is not committed, and appends what makes `own` the only member. Returns what was appended, which is
+/// committed by `hard_state`: both have to be in the log before anything else happens.
+pub(crate) fn stand_alone(
+    own: NodeId,
+    applied: (Index, &Cluster),
+    entries: &mut Vec<Entry>,
+    hard_state: &mut HardState,
+) -> Result<Vec<Entry>, CommandError> {
+    let (applied, cluster) = applied;
+    let commit = hard_state.commit;
+    entries.retain(|entry| entry.index <= commit);
+    let conf = cluster.conf_state();
+    // Who there is, and whether it votes.
+    let voters = conf.voters.iter().map(|voter| (*voter, true));
+    let mut members: BTreeMap<NodeId, bool> = voters.chain(conf.learners.iter().map(|id| (*id, false))).collect();
+    for entry in entries.iter().filter(|entry| entry.index > applied && entry.kind != EntryKind::Normal) {
+        if let Command::ConfChange(change) = Proposal::parse(entry)?.command {
+            match change.change {
+                MemberChange::Add { as_voter, .. } => _ = members.insert(change.node, as_voter),
+                MemberChange::Promote => _ = members.insert(change.node, true),
+                MemberChange::Remove => _ = members.remove(&change.node),
+                MemberChange::Update { .. } => {}
+            }
+        }
+    }
+    let mut changes = Vec::new();
+    match members.get(&own) {
+        Some(true) => {}
+        // Without a vote it could not go on.
+        Some(false) => changes.push(ConfChange { node: own, change: MemberChange::Promote }),
+        None => {
+            let member = Member { id: own, peer_urls: vec![OWN_URL.to_owned()], ..Member::default() };
+            changes.push(ConfChange { node: own, change: MemberChange::Add { member, as_voter: true } });
+        }
+    }
+    let others = members.into_keys().filter(|member| *member != own);
+    changes.extend(others.map(|node| ConfChange { node, change: MemberChange::Remove }));
+    let entry = |(index, change): (u64, ConfChange)| Entry {
+        term: hard_state.term,
+        index: Index(index),
+        kind: EntryKind::ConfChange,
+        data: change.encode(RequestId(0)),
+    };
+    let appended: Vec<Entry> = (commit.0 + 1..).zip(changes).map(entry).collect();
+    hard_state.commit = Index(commit.0 + appended.len() as u64);
+    entries.extend(appended.iter().cloned());
+    Ok(appended)
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_raft::Term;
+
+    use super::*;
+
+    fn add(index: u64, node: u64, as_voter: bool) -> Entry {
+        let member = Member { id: NodeId(node), peer_urls: vec![format!("http://{node}:1")], ..Member::default() };
+        let change = ConfChange { node: NodeId(node), change: MemberChange::Add { member, as_voter } };
+        let data = change.encode(RequestId(0));
+        Entry { term: Term(1), index: Index(index), kind: EntryKind::ConfChange, data }
+    }
+
+    /// What is appended to a log that adds 1, 2 and, as a learner, 3, and commits that far.
+    fn appended(own: u64, commit: u64, applied: u64) -> Vec<(u64, NodeId, bool)> {
+        let mut cluster = Cluster::new(1);
+        let all = [add(1, 1, true), add(2, 2, true), add(3, 3, false), add(4, 4, true)];
+        for entry in &all[..applied as usize] {
+            let Command::ConfChange(change) = Proposal::parse(entry).unwrap().command else { unreachable!() };
+            cluster.change(&change, &mut Vec::new()).unwrap();
+        }
+        let mut entries = all.to_vec();
+        let mut hard_state = HardState { term: Term(7), vote: None, commit: Index(commit) };
+        let new = stand_alone(NodeId(own), (Index(applied), &cluster), &mut entries, &mut hard_state).unwrap();
+        assert_eq!(entries.len() as u64, hard_state.commit.0, "what was not committed is gone");
+        assert!(new.iter().all(|entry| entry.term == Term(7)));
+        let told = |entry: &Entry| {
+            let Command::ConfChange(change) = Proposal::parse(entry).unwrap().command else { unreachable!() };
+            (entry.index.0, change.node, change.change == MemberChange::Remove)
+        };
+        new.iter().map(told).collect()
+    }
+
+    #[test]
+    fn the_others_go_whether_they_are_applied_or_only_committed() {
+        let expected = [(4, NodeId(1), true), (5, NodeId(3), true)];
+        for applied in 0..=3 {
+            assert_eq!(appended(2, 3, applied), expected, "applied {applied}");
+        }
+        assert_eq!(appended(1, 1, 1), []);
+        assert_eq!(appended(3, 3, 3), [(4, NodeId(3), false), (5, NodeId(1), true), (6, NodeId(2), true)], "a learner");
+        assert_eq!(appended(9, 1, 0), [(2, NodeId(9), false), (3, NodeId(1), true)]);
+    }
+}
