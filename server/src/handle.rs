@@ -16,7 +16,7 @@ use ferrite_member::{
 };
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
-use ferrite_raft::{NodeId, Status};
+use ferrite_raft::Status;
 use ferrite_state::clock::Millis;
 use ferrite_state::command::{Caller, ConfChange, Kind, encode, encode_parsed};
 use ferrite_state::{ApplyError, ReadError, RequestId, Response, Shared};
@@ -344,11 +344,6 @@ impl Handle {
         });
         self.door.outlets.member.push(Input::Inquire(inquiry)).map_err(|_| CallError::Stopped)?;
         awaited.await.ok_or(CallError::Stopped)
-    }
-
-    /// Asks the member to hand leadership over.
-    pub fn transfer_leader(&self, to: NodeId) -> Result<(), CallError> {
-        self.door.outlets.member.push(Input::TransferLeader(to)).map_err(|_| CallError::Stopped)
     }
 
     /// Puts a change of members into the log and waits, for as long as the client does, for what comes of it.

@@ -95,6 +95,7 @@ lines! {
     REMOVE_REJECTED_UNHEALTHY: Warn "rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum" ["local-member-id", "requested-member-remove", "error"];
     PROMOTE_REJECTED_NOT_READY: Error "rejecting promote learner: learner is not ready" ["learner-ready-percent", "ready-percent-threshold"];
     PROMOTE_REJECTED_NOT_STARTED: Warn "rejecting member promote request; not enough healthy members" ["local-member-id", "requested-member-remove-id", "error"];
+    PROMOTE_FAILED: Warn "failed to promote a member" ["member-id", "error"];
     CHANGED_MEMBERS: Info "applied a configuration change through raft" ["local-member-id", "raft-conf-change", "raft-conf-change-node-id"];
     TRANSFER_STARTING: Info "leadership transfer starting" ["local-member-id", "current-leader-member-id", "transferee-member-id"];
     TRANSFER_FINISHED: Info "leadership transfer finished" ["local-member-id", "old-leader-member-id", "new-leader-member-id", "took"];

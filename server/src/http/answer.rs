@@ -28,7 +28,12 @@ pub fn not_found() -> Response<Bytes> {
 
 /// For pages that can only be read.
 pub fn method_not_allowed() -> Response<Bytes> {
+    only("GET")
+}
+
+/// For pages that know one method.
+pub fn only(method: &'static str) -> Response<Bytes> {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
     response
 }

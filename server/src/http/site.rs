@@ -6,8 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrite_observe::log::Logger;
+use ferrite_observe::log;
+use ferrite_observe::log::{Id, Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
+use ferrite_raft::NodeId;
+use ferrite_state::ApplyError;
+use ferrite_state::cluster::Member;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
@@ -16,7 +20,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use super::answer::{self, JSON, TEXT};
 use super::door::FrontDoor;
 use super::{gauges, health, query};
-use crate::handle::Handle;
+use crate::handle::{CallError, Handle};
+use crate::membership::{self, ChangeError, PROMOTE_PATH};
 use crate::rpc::{Pages, Status};
 use crate::version;
 
@@ -113,6 +118,12 @@ impl Site {
     /// What peers ask for, but for the messages of Raft.
     pub async fn peer(&self, request: &Request<()>) -> Response<Bytes> {
         let path = request.uri().path();
+        if let Some(id) = path.strip_prefix(PROMOTE_PATH) {
+            return match *request.method() == Method::POST {
+                true => self.of_cluster(self.promote(id).await),
+                false => answer::only("POST"),
+            };
+        }
         match path {
             "/version" | "/members" | "/downgrade/enabled" if request.method() != Method::GET => {
                 answer::method_not_allowed()
@@ -175,10 +186,28 @@ impl Site {
 
     /// All members, as peers ask for them.
     fn members(&self) -> Response<Bytes> {
-        let tables = self.handle.state().tables();
-        let members: Vec<String> = tables.cluster.members().map(|member| member.to_json()).collect();
-        let json = if members.is_empty() { "null\n".to_owned() } else { format!("[{}]\n", members.join(",")) };
-        self.of_cluster(answer::answer(StatusCode::OK, JSON, json))
+        self.of_cluster(members(self.handle.state().tables().cluster.members()))
+    }
+
+    /// Another member was asked to promote a learner, and does not lead.
+    async fn promote(&self, id: &str) -> Response<Bytes> {
+        let Ok(node) = id.parse() else {
+            return answer::error(StatusCode::NOT_FOUND, &format!("member {id} not found in cluster"));
+        };
+        let error = match membership::promote(&self.handle, NodeId(node)).await {
+            Ok(promoted) => return members(&promoted),
+            Err(error) => error,
+        };
+        log!(self.logger, lines::PROMOTE_FAILED, Id(node), Value::Shown(&error));
+        match error {
+            ChangeError::Call(CallError::Refused(ApplyError::MemberNotFound)) => {
+                answer::error(StatusCode::NOT_FOUND, &error.to_string())
+            }
+            ChangeError::LearnerNotReady | ChangeError::Call(CallError::Refused(ApplyError::MemberNotLearner)) => {
+                answer::error(StatusCode::PRECONDITION_FAILED, &error.to_string())
+            }
+            _ => answer::answer(StatusCode::INTERNAL_SERVER_ERROR, JSON, r#"{"message":"Internal Server Error"}"#),
+        }
     }
 
     /// What Go's `expvar` shows. There is no Go runtime to tell of here.
@@ -205,4 +234,11 @@ impl Site {
         let entries: Vec<String> = variables.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
         answer::answer(StatusCode::OK, VARIABLES, format!("{{\n{}\n}}\n", entries.join(",\n")))
     }
+}
+
+/// Members as JSON, ascending by id.
+fn members<'a>(members: impl IntoIterator<Item = &'a Member>) -> Response<Bytes> {
+    let members: Vec<String> = members.into_iter().map(Member::to_json).collect();
+    let json = if members.is_empty() { "null\n".to_owned() } else { format!("[{}]\n", members.join(",")) };
+    answer::answer(StatusCode::OK, JSON, json)
 }

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use ferrite_member::Input;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, lines};
 use ferrite_raft::NodeId;
 
-use super::{ChangeError, LOOK, own};
-use crate::handle::Handle;
+use super::{ChangeError, own};
+use crate::handle::{CallError, Handle};
 
 /// Hands leadership over to a voter, and waits until it leads. If it never does, only the caller's patience ends this.
 pub async fn move_to(handle: &Handle, to: NodeId) -> Result<(), ChangeError> {
@@ -21,10 +22,9 @@ pub async fn move_to(handle: &Handle, to: NodeId) -> Result<(), ChangeError> {
     let logger = &handle.membership().logger;
     let begun = Instant::now();
     log!(logger, lines::TRANSFER_STARTING, own(handle), Id(leader), Id(to.0));
-    handle.transfer_leader(to)?;
-    while handle.leader() != to.0 {
-        tokio::time::sleep(LOOK).await;
-    }
+    handle.tell(Input::TransferLeader(to))?;
+    let mut leadership = handle.signals().leadership.subscribe();
+    leadership.wait_for(|leader| *leader == to.0).await.map_err(|_| CallError::Stopped)?;
     log!(logger, lines::TRANSFER_FINISHED, own(handle), Id(leader), Id(to.0), begun.elapsed());
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! Changes of members and of the leader: what is asked before one is proposed, and the way into the log.
 //!
 //!   add, remove, update ──rules──▶ Input::ChangeMembers ──▶ … applied ──▶ the members then
-//!   promote ──at the leader: has it caught up?──▶ the same
+//!   promote ──at the leader: has it caught up?──▶ the same; anywhere else the leader is asked
 //!   move the leader ──▶ Input::TransferLeader, then wait until somebody else leads
 //!
 //! What holds for every member alike (who is known, whose URLs, how many learners) is judged when the change is applied.
 //! Here is what only those who are asked can know: who has started, who is connected, how far a learner is.
 //! A change waits for as long as its client does: there is no other bound, as in etcd.
 
+mod forward;
 mod leader;
 mod rules;
 
@@ -34,6 +35,8 @@ const READY_SHARE: f64 = 0.9;
 const APPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often to look whether something has come about that nobody tells.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long to wait before a leader that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What changes of members are judged by.
 #[derive(Debug)]
@@ -168,13 +171,13 @@ pub async fn update(handle: &Handle, id: NodeId, urls: Vec<String>) -> Result<Ve
     propose(handle, ConfChange { node: id, change: MemberChange::Update { member } }).await
 }
 
-/// Makes a learner a voter. Only the leader knows whether it may: `NotLeader` from any other.
+/// Makes a learner a voter. Only the leader knows whether it may; it is asked if it is another.
 pub async fn promote(handle: &Handle, id: NodeId) -> Result<Vec<Member>, ChangeError> {
     let promoted = promote_here(handle, id).await;
     let registry = &handle.membership().registry;
-    match &promoted {
+    match promoted {
         Ok(_) => registry.metric(&families::ETCD_SERVER_LEARNER_PROMOTE_SUCCESSES, &[]).increment(),
-        Err(ChangeError::NotLeader) => {}
+        Err(ChangeError::NotLeader) => return forward::promote(handle, id).await,
         Err(error) => {
             registry.metric(&families::ETCD_SERVER_LEARNER_PROMOTE_FAILURES, &[&error.to_string()]).increment();
         }
@@ -255,6 +258,7 @@ fn shown(member: &Member) -> String {
     )
 }
 
+pub use forward::PATH as PROMOTE_PATH;
 pub use leader::move_to as move_leader;
 
 #[cfg(test)]
