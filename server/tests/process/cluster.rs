@@ -7,16 +7,16 @@ use ferrite_proto::etcdserverpb as pb;
 use crate::server::{Client, Home, Server, addresses, run};
 
 /// The members' places, their URLs for clients and peers, and what runs.
-struct Cluster {
-    homes: Vec<Home>,
-    urls: Vec<(String, String)>,
-    servers: Vec<Option<Server>>,
+pub struct Cluster {
+    pub homes: Vec<Home>,
+    pub urls: Vec<(String, String)>,
+    pub servers: Vec<Option<Server>>,
 }
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 impl Cluster {
-    fn start() -> Cluster {
+    pub fn start() -> Cluster {
         let urls: Vec<_> = NAMES.iter().map(|_| addresses()).collect();
         let homes: Vec<_> = NAMES.iter().map(|_| Home::new()).collect();
         let mut cluster = Cluster { homes, urls, servers: Vec::new() };
@@ -28,7 +28,7 @@ impl Cluster {
     }
 
     /// `--initial-cluster`.
-    fn initial(&self) -> String {
+    pub fn initial(&self) -> String {
         let pairs = NAMES.iter().zip(&self.urls).map(|(name, (_, peer))| format!("{name}={peer}"));
         format!("--initial-cluster={}", pairs.collect::<Vec<_>>().join(","))
     }
@@ -39,8 +39,12 @@ impl Cluster {
         self.homes[number].spawn_at(NAMES[number], &self.urls[number], &flags)
     }
 
-    fn restart(&mut self, number: usize) {
-        let mut server = self.spawn(number, &[]);
+    pub fn restart(&mut self, number: usize) {
+        self.restart_with(number, &[]);
+    }
+
+    pub fn restart_with(&mut self, number: usize, flags: &[&str]) {
+        let mut server = self.spawn(number, flags);
         server.wait_for("ready to serve client requests");
         self.servers[number] = Some(server);
     }
@@ -49,12 +53,12 @@ impl Cluster {
         self.servers.iter().flatten()
     }
 
-    async fn client(&self, number: usize) -> Client {
+    pub async fn client(&self, number: usize) -> Client {
         self.servers[number].as_ref().unwrap().connect().await
     }
 
     /// Which member leads, as it says itself.
-    async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
             for (number, server) in self.servers.iter().enumerate() {
@@ -86,24 +90,24 @@ impl Cluster {
     }
 }
 
-async fn status(client: &mut Client) -> pb::StatusResponse {
+pub async fn status(client: &mut Client) -> pb::StatusResponse {
     client.call("/etcdserverpb.Maintenance/Status", pb::StatusRequest::default()).await.unwrap()
 }
 
-async fn put(client: &mut Client, key: &str, value: &str) -> Result<pb::PutResponse, tonic::Status> {
+pub async fn put(client: &mut Client, key: &str, value: &str) -> Result<pb::PutResponse, tonic::Status> {
     let request = pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };
     client.call("/etcdserverpb.KV/Put", request).await
 }
 
 /// What is refused while nobody leads is tried again, as a client would.
-async fn put_at_last(client: &mut Client, key: &str, value: &str) {
+pub async fn put_at_last(client: &mut Client, key: &str, value: &str) {
     let begun = Instant::now();
     while let Err(error) = put(client, key, value).await {
         assert!(begun.elapsed() < Duration::from_secs(30), "{error}");
     }
 }
 
-async fn get(client: &mut Client, key: &str) -> Option<String> {
+pub async fn get(client: &mut Client, key: &str) -> Option<String> {
     let request = pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
     let found: pb::RangeResponse = client.call("/etcdserverpb.KV/Range", request).await.unwrap();
     found.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())

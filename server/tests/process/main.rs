@@ -5,6 +5,7 @@ mod cluster;
 mod data_dir;
 mod errors;
 mod flags;
+mod growing;
 mod members;
 mod metrics;
 mod server;
