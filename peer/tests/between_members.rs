@@ -205,7 +205,12 @@ fn append(from: NodeId, to: NodeId, index: u64, length: usize) -> Message {
 fn snapshot(from: NodeId, to: NodeId) -> Message {
     let conf = ConfState { voters: vec![from, to], ..ConfState::default() };
     let meta = SnapshotMeta { index: Index(9), term: Term(2), conf };
-    Message { to, from, term: Term(2), body: Body::Snapshot(Snapshot { meta, data: Bytes::from_static(b"v2") }) }
+    Message {
+        to,
+        from,
+        term: Term(2),
+        body: Body::Snapshot(Box::new(Snapshot { meta, data: Bytes::from_static(b"v2") })),
+    }
 }
 
 #[tokio::test]

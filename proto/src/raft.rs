@@ -197,7 +197,9 @@ impl From<&Message> for raftpb::Message {
                     },
                 }
             }
-            Body::Snapshot(snapshot) => raftpb::Message { snapshot: Some(snapshot.into()), ..envelope(Type::MsgSnap) },
+            Body::Snapshot(snapshot) => {
+                raftpb::Message { snapshot: Some((&**snapshot).into()), ..envelope(Type::MsgSnap) }
+            }
             Body::Heartbeat { commit, context: number } => {
                 raftpb::Message { commit: Some(commit.0), context: context(number), ..envelope(Type::MsgHeartbeat) }
             }
@@ -289,7 +291,7 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
         Type::MsgPreVote => vote(VoteKind::Pre),
         Type::MsgVoteResp => Body::VoteAnswer { kind: VoteKind::Binding, verdict },
         Type::MsgPreVoteResp => Body::VoteAnswer { kind: VoteKind::Pre, verdict },
-        Type::MsgSnap => Body::Snapshot(message.snapshot.ok_or(MessageError::NoSnapshot)?.into()),
+        Type::MsgSnap => Body::Snapshot(Box::new(message.snapshot.ok_or(MessageError::NoSnapshot)?.into())),
         Type::MsgHeartbeat => Body::Heartbeat { commit, context },
         Type::MsgHeartbeatResp => Body::HeartbeatAnswer { context },
         Type::MsgTransferLeader => Body::TransferLeader,
@@ -342,7 +344,7 @@ mod tests {
             vote(VoteKind::Binding, true),
             Body::VoteAnswer { kind: VoteKind::Pre, verdict: Verdict::Granted },
             Body::VoteAnswer { kind: VoteKind::Binding, verdict: Verdict::Rejected { committed: at(3, 4) } },
-            Body::Snapshot(snapshot),
+            Body::Snapshot(Box::new(snapshot)),
             Body::Heartbeat { commit: Index(8), context: context() },
             Body::Heartbeat { commit: Index(0), context: Bytes::new() },
             Body::HeartbeatAnswer { context: context() },

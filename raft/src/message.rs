@@ -55,8 +55,9 @@ pub enum Body {
         /// What the voter says.
         verdict: Verdict,
     },
-    /// The log up to the snapshot's index, for a follower that is too far behind for entries.
-    Snapshot(Snapshot),
+    /// The log up to the snapshot's index, for a follower that is too far behind for entries. Boxed, because every message
+    /// would have its size.
+    Snapshot(Box<Snapshot>),
     /// The leader is alive. `context` numbers the read that this round may confirm; it is empty if none waits.
     Heartbeat {
         /// How far the log is committed, as far as the follower is known to hold it.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::bootstrap::{BootstrapError, Peer};
 use crate::config::{Config, StorageWrites};
+use crate::core::Outbox;
 use crate::entries::Entries;
 use crate::error::{NewError, ProposeError, StepError};
 use crate::log::store::LogStore;
@@ -13,7 +14,7 @@ use crate::logger::{BoxedLogger, Silent, traced};
 use crate::membership::{ChangeError, ConfChange, ConfChangeV2};
 use crate::message::Message;
 use crate::raft::{Raft, Sinks};
-use crate::ready::{Advance, Ready, SaveTicket, SoftState};
+use crate::ready::{Advance, OwnAcks, Ready, Room, SaveTicket, SoftState};
 use crate::role::Role;
 use crate::status::Status;
 use crate::types::{ConfState, Entry, HardState, Index, NodeId};
@@ -24,8 +25,8 @@ pub struct RawNode<L> {
     writes: StorageWrites,
     /// What the owner was told last.
     told: Told,
-    /// An empty one, with the room for the next.
-    room: Ready,
+    /// For the next `Ready`.
+    room: Room,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ impl<L: LogStore> RawNode<L> {
         let mut told = Told { soft_state: raft.role.soft_state(raft.core.id), hard_state: raft.core.hard_state() };
         // What it goes on with and what is saved may differ: then that is owed.
         (told.hard_state.term, told.hard_state.vote) = (saved.term, saved.vote);
-        Ok(RawNode { raft, writes: config.writes, told, room: Ready::default() })
+        Ok(RawNode { raft, writes: config.writes, told, room: Room::default() })
     }
 
     /// Gives a node that has never run its first members, one entry each, committed in term 1. Every one of these nodes must
@@ -209,30 +210,37 @@ impl<L: LogStore> RawNode<L> {
         }
         let hands_out_unsaved = self.hands_out_unsaved();
         let Raft { core, role } = &mut self.raft;
-        let mut ready = std::mem::take(&mut self.room);
-        ready.snapshot = core.log.take_to_save(&mut ready.entries);
-        core.log.take_to_apply(hands_out_unsaved, &mut ready.committed);
-        // What is owed goes out, and what comes next is gathered in the room that came back.
-        std::mem::swap(&mut ready.messages, &mut core.outbox.messages);
-        std::mem::swap(&mut ready.messages_after_save, &mut core.outbox.after_save);
-        std::mem::swap(&mut ready.read_states, &mut core.outbox.read_states);
-        let own = std::mem::take(&mut core.outbox.own);
+        let Room { messages, mut entries, messages_after_save, mut committed, read_states } =
+            std::mem::take(&mut self.room);
+        let snapshot = core.log.take_to_save(&mut entries);
+        core.log.take_to_apply(hands_out_unsaved, &mut committed);
+        let gathering = Outbox { messages, after_save: messages_after_save, read_states, own: OwnAcks::default() };
+        let outbox = std::mem::replace(&mut core.outbox, gathering);
 
         let (soft_state, hard_state) = (role.soft_state(core.id), core.hard_state());
-        let (old, new) = (self.told.hard_state, hard_state);
-        ready.soft_state = (soft_state != self.told.soft_state).then_some(soft_state);
-        ready.hard_state = (new != old).then_some(new);
-        ready.must_sync = !ready.entries.is_empty() || (new.term, new.vote) != (old.term, old.vote);
-        let to_save = !ready.entries.is_empty() || ready.hard_state.is_some() || ready.snapshot.is_some();
-        ready.save = (to_save || !ready.messages_after_save.is_empty() || !own.is_empty()).then(|| SaveTicket {
+        let told = std::mem::replace(&mut self.told, Told { soft_state, hard_state });
+        let (old, new) = (told.hard_state, hard_state);
+        let must_sync = !entries.is_empty() || (new.term, new.vote) != (old.term, old.vote);
+        let to_save = !entries.is_empty() || new != old || snapshot.is_some();
+        let save = (to_save || !outbox.after_save.is_empty() || !outbox.own.is_empty()).then(|| SaveTicket {
             term: core.term,
-            own,
+            own: outbox.own,
             log_end: core.log.has_unsaved_entries().then(|| core.log.last()),
-            snapshot: ready.snapshot.as_ref().map(|snapshot| snapshot.meta.index),
+            snapshot: snapshot.as_ref().map(|snapshot| snapshot.meta.index),
         });
-        self.told = Told { soft_state, hard_state };
         traced!(core, Ready);
-        Some(ready)
+        Some(Ready {
+            soft_state: (soft_state != told.soft_state).then_some(soft_state),
+            messages: outbox.messages,
+            hard_state: (new != old).then_some(new),
+            entries,
+            snapshot,
+            messages_after_save: outbox.after_save,
+            save,
+            must_sync,
+            committed,
+            read_states: outbox.read_states,
+        })
     }
 
     /// Takes back a `Ready` that was dealt with, for the room in its lists: an owner who drains them and does this costs a
@@ -242,7 +250,7 @@ impl<L: LogStore> RawNode<L> {
     /// If its ticket is still there: a save that is not reported never counts.
     pub fn recycle(&mut self, ready: Ready) {
         assert!(ready.save.is_none(), "a Ready was given back with a save that was never reported");
-        self.room = ready.into_room();
+        self.room = Room::from(ready);
     }
 
     /// All that came with this ticket is durable, and so is all that was taken before it.

@@ -41,26 +41,35 @@ pub struct Ready {
     pub read_states: Vec<ReadState>,
 }
 
-/// Lists that a burst has made longer than this are not kept.
-const ROOM_KEPT: usize = 1024;
+/// The empty lists of a `Ready` that came back.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    pub messages: Vec<Message>,
+    pub entries: Vec<Entry>,
+    pub messages_after_save: Vec<Message>,
+    pub committed: Vec<Entry>,
+    pub read_states: Vec<ReadState>,
+}
 
-impl Ready {
-    /// An empty one with the same room.
-    pub(crate) fn into_room(self) -> Ready {
+impl From<Ready> for Room {
+    fn from(ready: Ready) -> Room {
+        /// Lists that a burst has made longer are not kept.
+        const LENGTH_KEPT: usize = 1024;
         fn emptied<T>(mut list: Vec<T>) -> Vec<T> {
             list.clear();
-            if list.capacity() > ROOM_KEPT { Vec::new() } else { list }
+            if list.capacity() > LENGTH_KEPT { Vec::new() } else { list }
         }
-        Ready {
-            messages: emptied(self.messages),
-            entries: emptied(self.entries),
-            messages_after_save: emptied(self.messages_after_save),
-            committed: emptied(self.committed),
-            read_states: emptied(self.read_states),
-            ..Ready::default()
+        Room {
+            messages: emptied(ready.messages),
+            entries: emptied(ready.entries),
+            messages_after_save: emptied(ready.messages_after_save),
+            committed: emptied(ready.committed),
+            read_states: emptied(ready.read_states),
         }
     }
+}
 
+impl Ready {
     /// The same in the plain form, for an owner whose writes are `Synchronous`: it saves, sends, applies, and says with one
     /// word that all of it is done.
     pub fn into_plain(mut self) -> PlainReady {

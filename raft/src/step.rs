@@ -45,7 +45,7 @@ impl<L: LogStore> Raft<L> {
             }
             Body::Snapshot(snapshot) => {
                 if self.hears_leader(from) {
-                    self.core.snapshot_from_leader(from, snapshot);
+                    self.core.snapshot_from_leader(from, *snapshot);
                 }
             }
             Body::Propose(mut entries) => self.propose(entries.as_mut_slice()).map_err(StepError::Propose)?,

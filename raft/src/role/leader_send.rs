@@ -128,6 +128,6 @@ fn send_snapshot<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Pro
         core.id,
         Shown { progress, learner }
     );
-    core.send(to, Body::Snapshot(snapshot));
+    core.send(to, Body::Snapshot(Box::new(snapshot)));
     true
 }

@@ -217,7 +217,7 @@ impl Fuzzed {
                     ConfState { voters: vec![NodeId(1)], ..ConfState::default() }
                 };
                 let meta = SnapshotMeta { index: position.index, term: position.term, conf };
-                Body::Snapshot(Snapshot { meta, data: self.dice.bytes() })
+                Body::Snapshot(Box::new(Snapshot { meta, data: self.dice.bytes() }))
             }
             10 => Body::Heartbeat { commit: self.commit(), context: self.dice.bytes() },
             11 => Body::HeartbeatAnswer { context: self.dice.bytes() },

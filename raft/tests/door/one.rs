@@ -56,7 +56,7 @@ pub fn vote(other: u64, term: u64, last: LogPosition) -> Message {
 
 pub fn snapshot(term: u64, index: u64, voters: &[u64]) -> Message {
     let meta = SnapshotMeta { index: Index(index), term: Term(term), conf: conf(voters) };
-    from(2, 9, Body::Snapshot(Snapshot { meta, data: Bytes::from_static(b"state") }))
+    from(2, 9, Body::Snapshot(Box::new(Snapshot { meta, data: Bytes::from_static(b"state") })))
 }
 
 /// Writes what a `Ready` asks for to the log store, as a disk that is not synced yet.

@@ -318,7 +318,7 @@ impl Environment {
         let node = self.node(from);
         let snapshot = node.raft.log().snapshot().expect("a snapshot");
         let term = node.raft.hard_state().term;
-        let message = Message { from: NodeId(from), to: NodeId(to), term, body: Body::Snapshot(snapshot) };
+        let message = Message { from: NodeId(from), to: NodeId(to), term, body: Body::Snapshot(Box::new(snapshot)) };
         self.output.write(describe::message(&message).print(""));
         self.network.push(Flight::Message(message));
     }
