@@ -25,7 +25,7 @@ pub use inbox::{Inbox, Outlet, StandIn, inbox};
 pub use inquiry::Inquiry;
 pub use log_writer::{Keep, LogCheckpoint, LogDone, LogJob, LogWriter, LogWriterError};
 pub use member::{
-    Apply, ConfChanged, Input, Member, MembersProposal, Outbox, Proposal, ReadFailed, Refused, Save, SaveNumber,
+    Apply, ConfChanged, Input, Member, MembersProposal, Outbox, Pace, Proposal, ReadFailed, Refused, Save, SaveNumber,
     Waiter, Waits,
 };
 pub use progress::Progress;

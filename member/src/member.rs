@@ -194,19 +194,40 @@ pub struct Member<P, R> {
 /// Ticks. Those missed in a pause are not made up for: a member that slept has not been waiting for its leader.
 #[derive(Debug)]
 struct Clock {
-    heartbeat: Duration,
+    pace: Pace,
+    /// When the turn that is being taken began.
+    now: Duration,
     next_tick: Duration,
+    /// At the last tick the disk had been at work on a save for an election timeout.
+    disk_stalls: bool,
+}
+
+/// How fast Raft's time goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A tick: a leader is heard each time.
+    pub heartbeat: Duration,
+    /// Ticks until an election.
+    pub election_ticks: u32,
 }
 
 /// What the log writer has been given and not yet synced, with what Raft is told then.
 #[derive(Debug)]
 struct Saves {
     last: SaveNumber,
-    under_way: VecDeque<(SaveNumber, SaveTicket, Vec<Message>)>,
+    under_way: VecDeque<SaveUnderWay>,
     hard_state: HardState,
     /// The commit index has moved since the last save. Alone it is not worth a write: Raft needs it as a hint only, so
     /// it rides with the next entries.
     unwritten_commit: bool,
+}
+
+#[derive(Debug)]
+struct SaveUnderWay {
+    number: SaveNumber,
+    since: Duration,
+    ticket: SaveTicket,
+    messages_after: Vec<Message>,
 }
 
 /// What is not said yet because a change of members is being applied. Otherwise a vote might go out that counts the
@@ -249,7 +270,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     /// A member whose Raft starts at `now`, with everything up to `progress.applied()` applied.
     pub fn new(
         raft: RawNode<MemoryLog>,
-        heartbeat: Duration,
+        pace: Pace,
         checkpoints: Checkpoints,
         duties: Duties,
         progress: Arc<Progress>,
@@ -266,7 +287,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             reads: Reads::new(first_round),
             checkpoints,
             duties,
-            clock: Clock { heartbeat, next_tick: now + heartbeat },
+            clock: Clock { pace, now, next_tick: now + pace.heartbeat, disk_stalls: false },
             progress,
             saves: Saves { last: SaveNumber(0), under_way: VecDeque::new(), hard_state, unwritten_commit: false },
             soft_state,
@@ -295,6 +316,12 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.duties.is_published()
     }
 
+    /// Whether the disk has been at work on one save for an election timeout: then the member does not lead if it can
+    /// help it, for nothing is applied here that is not saved.
+    pub fn disk_stalls(&self) -> bool {
+        self.clock.disk_stalls
+    }
+
     /// Whether the member has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -317,6 +344,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     /// One turn. `now` is on the member's monotonic clock.
     pub fn turn(&mut self, now: Duration, arrived: &mut Vec<Input<P, R>>) -> Outbox<P, R> {
         let mut out = Outbox::default();
+        self.clock.now = now;
         for input in arrived.drain(..) {
             self.take_in(input, now, &mut out);
         }
@@ -375,8 +403,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
 
     fn keep_time(&mut self, now: Duration) {
         if now >= self.clock.next_tick {
-            self.clock.next_tick = now + self.clock.heartbeat;
-            self.raft.tick();
+            self.clock.next_tick = now + self.clock.pace.heartbeat;
+            self.tick(now);
             self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
             self.proposals.waiting_changes.retain(|proposal| !proposal.waiter.gone());
             // What was handed on to a leader that is not heard of any more may never come back.
@@ -390,15 +418,45 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
+    fn tick(&mut self, now: Duration) {
+        let Pace { heartbeat, election_ticks } = self.clock.pace;
+        let oldest = self.saves.under_way.front().map_or(now, |save| save.since);
+        self.clock.disk_stalls = now.saturating_sub(oldest) >= heartbeat * election_ticks;
+        match (self.clock.disk_stalls, self.soft_state.role) {
+            // It could not even save its own vote.
+            (true, RoleKind::Follower | RoleKind::Candidate | RoleKind::PreCandidate) => {}
+            (true, RoleKind::Leader) => {
+                self.raft.tick();
+                self.hand_over();
+            }
+            (false, _) => self.raft.tick(),
+        }
+    }
+
+    /// Gives leadership to the voter that is heard and has the most of the log.
+    fn hand_over(&mut self) {
+        let status = self.raft.status();
+        if status.transferee.is_some() {
+            return;
+        }
+        let heirs = status
+            .progress
+            .iter()
+            .filter(|(id, progress)| *id != status.id && progress.active && self.conf.voters.contains(id));
+        if let Some((heir, _)) = heirs.max_by_key(|(_, progress)| progress.matched()) {
+            self.raft.transfer_leader(*heir);
+        }
+    }
+
     fn is_sole_voter(&self) -> bool {
         matches!(&self.conf.voters[..], [only] if *only == self.raft.id()) && self.conf.voters_outgoing.is_empty()
     }
 
     fn saved(&mut self, upto: SaveNumber, out: &mut Outbox<P, R>) {
         self.backlog.saved(upto);
-        while let Some((_, ticket, messages)) = self.saves.under_way.pop_front_if(|(number, ..)| *number <= upto) {
-            self.raft.saved(ticket);
-            self.send(messages, out);
+        while let Some(save) = self.saves.under_way.pop_front_if(|save| save.number <= upto) {
+            self.raft.saved(save.ticket);
+            self.send(save.messages_after, out);
         }
     }
 
@@ -530,7 +588,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             out.save.push(Save { number: self.saves.last, hard_state, entries });
         }
         // Saves are reported in their order: one that needs no sync waits for those before it.
-        self.saves.under_way.push_back((self.saves.last, ticket, messages));
+        let (number, since) = (self.saves.last, self.clock.now);
+        self.saves.under_way.push_back(SaveUnderWay { number, since, ticket, messages_after: messages });
         if !must_sync && self.saves.under_way.len() == 1 {
             self.saved(self.saves.last, out);
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, Parts, StartError, Timing};
 use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
 use ferrite_member::{
-    Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Progress,
-    RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
+    Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Pace,
+    Progress, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
 };
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
@@ -175,7 +175,8 @@ fn wire<V: Vfs>(
         catch_up: config.member.snapshot_catchup_entries,
     };
     let checkpoints = Checkpoints::new(limits, checkpoint);
-    let member = Member::new(raft, config.heartbeat(), checkpoints, duties, progress.clone(), clock.now());
+    let pace = Pace { heartbeat: config.heartbeat(), election_ticks: election_ticks(config) };
+    let member = Member::new(raft, pace, checkpoints, duties, progress.clone(), clock.now());
     let keep =
         Keep { segments: keep_at_most(config.member.max_wals), snapshots: keep_at_most(config.member.max_snapshots) };
     let timing = ApplyTiming::new(registry, config.limits.warning_apply_duration);

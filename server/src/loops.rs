@@ -63,6 +63,8 @@ pub struct Signals {
     pub leadership: watch::Sender<u64>,
     /// This member has made itself known in this life.
     pub published: AtomicBool,
+    /// The disk has been at work on one save for an election timeout.
+    pub disk_stalls: AtomicBool,
     /// What is applied is new enough for any read: see [`Member::reads_need_no_round`].
     pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
@@ -203,6 +205,7 @@ impl MemberLoop {
         signals.leader.store(leader, Ordering::Relaxed);
         signals.leadership.send_if_modified(|known| std::mem::replace(known, leader) != leader);
         signals.published.store(member.is_published(), Ordering::Relaxed);
+        signals.disk_stalls.store(member.disk_stalls(), Ordering::Relaxed);
         if leader != 0 && leader != self.last_leader {
             self.last_leader = leader;
             signals.leader_changes.fetch_add(1, Ordering::Relaxed);

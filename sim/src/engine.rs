@@ -15,7 +15,7 @@ use ferrite_member::bootstrap::{Parts, StartError};
 use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
-    Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
+    Pace, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
@@ -141,7 +141,14 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
         let checkpoints = Checkpoints::new(limits, checkpoint);
         let timing = ApplyTiming::new(&registry, Duration::MAX);
         let owners = Owners {
-            member: Member::new(raft, heartbeat, checkpoints, duties, progress.clone(), Duration::ZERO),
+            member: Member::new(
+                raft,
+                Pace { heartbeat, election_ticks },
+                checkpoints,
+                duties,
+                progress.clone(),
+                Duration::ZERO,
+            ),
             log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }, LogTiming::new(&registry)),
             apply: Applier::new(state, window, progress.clone(), applied.0, TrimPace::default(), timing),
             store: StoreKeeper::new(store, StoreTiming::new(&registry)),

@@ -3,3 +3,4 @@
 mod changes;
 mod election;
 mod rig;
+mod stall;

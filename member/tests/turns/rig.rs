@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
-    ByKind, Checkpoints, ConfChanged, Input, Limits, Member, MembersProposal, Progress, RequestIds, Waiter,
+    ByKind, Checkpoints, ConfChanged, Input, Limits, Member, MembersProposal, Pace, Progress, Proposal, RequestIds,
+    Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_raft::{
@@ -15,11 +16,12 @@ use ferrite_raft::{
 };
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::lease::{Lessor, SharedLessor};
-use ferrite_state::{Settings, State};
+use ferrite_state::{RequestId, Settings, State};
 use ferrite_storage::{Table, in_memory};
 
 pub const ME: NodeId = NodeId(1);
 const HEARTBEAT: Duration = Duration::from_millis(100);
+const PACE: Pace = Pace { heartbeat: HEARTBEAT, election_ticks: 10 };
 
 #[derive(Debug)]
 pub struct Nobody;
@@ -31,10 +33,15 @@ impl Waiter for Nobody {
 }
 
 pub fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
+    one_of(vec![ME], pre_vote)
+}
+
+/// A member among these voters.
+pub fn one_of(voters: Vec<NodeId>, pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     let rows: [(Table, Bytes, Bytes); 0] = [];
     let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
     let mut log = MemoryLog::new();
-    log.set_conf(ConfState { voters: vec![ME], ..ConfState::default() });
+    log.set_conf(ConfState { voters, ..ConfState::default() });
     let rules = Rules { pre_vote, ..Rules::default() };
     let raft = RawNode::new(Config { rules, ..Config::new(ME) }, log).expect("a configuration that works");
     let progress = Arc::new(Progress::new(Index(0), Term(0)));
@@ -51,7 +58,7 @@ pub fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
         Arc::new(ByKind::requests(&registry)),
     );
     let checkpoints = Checkpoints::new(Limits { entries: 1000, bytes: 1 << 20, catch_up: 5 }, Index(0));
-    (Member::new(raft, HEARTBEAT, checkpoints, duties, progress.clone(), Duration::ZERO), progress)
+    (Member::new(raft, PACE, checkpoints, duties, progress.clone(), Duration::ZERO), progress)
 }
 
 /// A member and those who work for it: whatever it wants saved is saved at once.
@@ -109,4 +116,9 @@ pub fn proposed(id: u64, kind: ChangeKind) -> Input<Nobody, Nobody> {
 pub fn applied(kind: ChangeKind) -> Input<Nobody, Nobody> {
     let change = MemberChange { kind, node: NodeId(2) };
     Input::ConfChanged(ConfChanged { change: ConfChangeV2 { changes: vec![change], ..ConfChangeV2::default() } })
+}
+
+/// Somebody proposes a command.
+pub fn command(id: u64) -> Input<Nobody, Nobody> {
+    Input::Propose(Proposal { id: RequestId(id), data: Bytes::from_static(b"command"), waiter: Nobody })
 }

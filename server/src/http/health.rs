@@ -1,5 +1,6 @@
 //! `/health` for those who have always asked it, `/livez` and `/readyz` for Kubernetes.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -182,6 +183,9 @@ async fn run(site: &Site, check: Check) -> Result<(), String> {
             }
         }
         Check::LinearizableRead => linearizable_read(site).await,
+        Check::SerializableRead if site.handle.signals().disk_stalls.load(Ordering::Relaxed) => {
+            Err("the log has not been synced for an election timeout: the disk stalls".to_owned())
+        }
         // What is published can always be read: that this runs at all shows that the thread does.
         Check::DataCorruption | Check::SerializableRead => Ok(()),
     }

@@ -1,0 +1,103 @@
+//! A disk that does not come to an end with a save.
+
+use std::time::Duration;
+
+use ferrite_member::{Input, Member, Outbox};
+use ferrite_raft::{Body, Index, LogPosition, Message, NodeId, Term, Verdict, VoteKind, VoteRequest};
+
+use crate::rig::{ME, Nobody, command, one_of};
+
+const OTHERS: [NodeId; 2] = [NodeId(2), NodeId(3)];
+const TICK: Duration = Duration::from_millis(100);
+
+type Arrived = Vec<Input<Nobody, Nobody>>;
+
+/// A member of three. Its disk works at once until it is stopped.
+struct OneOfThree {
+    member: Member<Nobody, Nobody>,
+    now: Duration,
+    disk_works: bool,
+    /// That it wanted to save.
+    newest_term: Term,
+    arrived: Arrived,
+}
+
+impl OneOfThree {
+    /// Elected by the others, with the first entry of its term saved everywhere.
+    fn leader() -> OneOfThree {
+        let (member, _) = one_of(vec![ME, OTHERS[0], OTHERS[1]], false);
+        let mut one =
+            OneOfThree { member, now: Duration::ZERO, disk_works: true, newest_term: Term(0), arrived: Vec::new() };
+        while one.member.leader() != Some(ME) {
+            one.tick();
+        }
+        one
+    }
+
+    /// A tick goes by. The others grant every vote, and acknowledge all that they are sent. Returns what was sent.
+    fn tick(&mut self) -> Vec<Message> {
+        self.now += TICK;
+        let mut sent = Vec::new();
+        // What is answered is taken in by a turn of its own, and so is what is saved.
+        for _ in 0..10 {
+            let Outbox { messages, save, .. } = self.member.turn(self.now, &mut self.arrived);
+            let terms = save.iter().filter_map(|save| Some(save.hard_state?.term));
+            self.newest_term = terms.fold(self.newest_term, Term::max);
+            if self.disk_works {
+                self.arrived.extend(save.iter().map(|save| Input::Saved(save.number)));
+            }
+            self.arrived.extend(messages.iter().filter_map(answer).map(Input::Message));
+            sent.extend(messages);
+        }
+        sent
+    }
+}
+
+/// What another member says to this.
+fn answer(message: &Message) -> Option<Message> {
+    let body = match &message.body {
+        Body::Vote(request) => Body::VoteAnswer { kind: request.kind, verdict: Verdict::Granted },
+        Body::Append { prev, entries, .. } => {
+            Body::AppendAccepted { index: entries.last().map_or(prev.index, |entry| entry.index) }
+        }
+        Body::Heartbeat { context, .. } => Body::HeartbeatAnswer { context: context.clone() },
+        _ => return None,
+    };
+    Some(Message { from: message.to, to: message.from, term: message.term, body })
+}
+
+#[test]
+fn a_leader_hands_over_and_is_heard_all_the_while() {
+    let mut one = OneOfThree::leader();
+    one.disk_works = false;
+    one.arrived.push(command(5));
+    let mut silent = 0;
+    for ticks in 1.. {
+        let sent = one.tick();
+        silent = if sent.iter().any(|message| matches!(message.body, Body::Heartbeat { .. })) { 0 } else { silent + 1 };
+        assert!(silent <= 1, "heartbeats wait for no disk");
+        if sent.iter().any(|message| matches!(message.body, Body::TimeoutNow)) {
+            assert!((10..=12).contains(&ticks), "after an election timeout, and at once then: {ticks}");
+            assert!(one.member.disk_stalls());
+            return;
+        }
+        assert!(ticks < 100, "nobody is told to lead");
+    }
+}
+
+#[test]
+fn one_whose_disk_stalls_does_not_stand_for_election() {
+    let mut one = OneOfThree::leader();
+    one.disk_works = false;
+    // It has to save the new term, and cannot.
+    let last = LogPosition { term: Term(8), index: Index(8) };
+    let vote = Body::Vote(VoteRequest { kind: VoteKind::Binding, last, transfer: true });
+    one.arrived.push(Input::Message(Message { from: OTHERS[0], to: ME, term: Term(9), body: vote }));
+    for _ in 0..100 {
+        let sent = one.tick();
+        assert!(!sent.iter().any(|message| matches!(message.body, Body::Vote(_))), "{sent:?}");
+    }
+    assert_eq!(one.newest_term, Term(9), "it begins no term of its own");
+    assert!(one.member.disk_stalls());
+    assert_eq!(one.member.leader(), None);
+}
