@@ -54,6 +54,8 @@ mod watch;
 mod endpoint;
 mod pool;
 pub mod retry;
+#[cfg(feature = "srv")]
+pub mod srv;
 mod tls;
 mod token;
 

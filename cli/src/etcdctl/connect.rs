@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use ferrite_client::srv::{Dns, client_endpoints};
 use ferrite_client::{Client, Config, Credentials, Tls};
 use tokio::time::Instant;
 
 use crate::command::{Flags, Invocation, environment};
 use crate::exit::Exit;
+use crate::go::quote::quote;
 use crate::print::{Format, Printer};
 
 /// The prefix of the variables that set global flags.
@@ -21,12 +23,46 @@ const FASTEST_PING: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// What a client is made from; its endpoints are as given.
     pub config: Config,
+    /// Where to look for endpoints instead.
+    pub domain: Option<Domain>,
     /// How answers are printed.
     pub printer: Printer,
     /// How long a short command may take, and when that is over.
     pub timeout: Duration,
     /// When a short command that began when the settings were read is over.
     pub deadline: Instant,
+}
+
+/// A domain whose SRV records name the endpoints.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    name: String,
+    /// The suffix of the service's name.
+    service: String,
+    /// Whether endpoints without TLS will do.
+    plain: bool,
+}
+
+impl Domain {
+    fn read(flags: &Flags) -> Option<Domain> {
+        let [name, service] = ["discovery-srv", "discovery-srv-name"].map(|name| flags.text(name).to_string());
+        (!name.is_empty()).then(|| Domain { name, service, plain: flags.bool("insecure-discovery") })
+    }
+
+    async fn endpoints(&self) -> Result<Vec<String>, Exit> {
+        let dns = Dns::of_system().map_err(Exit::error)?;
+        let mut found = client_endpoints(&dns, &self.name, &self.service).await.map_err(Exit::error)?;
+        if !self.plain {
+            found.retain(|endpoint| {
+                let is_plain = endpoint.starts_with("http://");
+                if is_plain {
+                    eprintln!("ignoring discovered insecure endpoint {}", quote(endpoint.as_bytes()));
+                }
+                !is_plain
+            });
+        }
+        Ok(found)
+    }
 }
 
 impl Settings {
@@ -44,9 +80,7 @@ impl Settings {
                 return Err(Exit::bad_args(format!("empty string is passed to --{name} option")));
             }
         }
-        if !flags.text("discovery-srv").is_empty() {
-            return Err(Exit::error("--discovery-srv is not built yet: name the members with --endpoints"));
-        }
+        let domain = Domain::read(flags);
         check_tls(flags.text("cert"), flags.text("key"))?;
         let mut config = Config::new(flags.texts("endpoints").iter().cloned());
         config.dial_timeout = Some(flags.duration("dial-timeout"));
@@ -64,17 +98,27 @@ impl Settings {
             cert: flags.text("cert"),
             key: flags.text("key"),
             authorities: flags.text("cacert"),
+            server_name: domain.as_ref().filter(|domain| !domain.plain).map(|domain| &*domain.name),
             plain: flags.bool("insecure-transport"),
             skip_verification: flags.bool("insecure-skip-tls-verify"),
         }
         .load()?;
-        Ok(Settings { config, printer, timeout, deadline })
+        Ok(Settings { config, domain, printer, timeout, deadline })
+    }
+
+    /// The endpoints: those that the DNS names, if it is to be asked and names any, else those given.
+    pub async fn endpoints(&self) -> Result<Vec<String>, Exit> {
+        let found = match &self.domain {
+            Some(domain) => domain.endpoints().await?,
+            None => Vec::new(),
+        };
+        let given = || self.config.endpoints.iter().map(|endpoint| endpoint.trim().to_string()).collect();
+        Ok(if found.is_empty() { given() } else { found })
     }
 
     /// A client of all endpoints.
     pub async fn connect(&self) -> Result<Client, Exit> {
-        let endpoints = self.config.endpoints.iter().map(|endpoint| endpoint.trim().to_string()).collect();
-        let config = Config { endpoints, ..self.config.clone() };
+        let config = Config { endpoints: self.endpoints().await?, ..self.config.clone() };
         Client::connect(config).await.map_err(creation_failed)
     }
 
@@ -119,6 +163,8 @@ pub struct TlsFlags<'a> {
     pub cert: &'a str,
     pub key: &'a str,
     pub authorities: &'a str,
+    /// Whom a server's certificate has to be for, instead of the endpoint's host.
+    pub server_name: Option<&'a str>,
     /// Whether connections may go without.
     pub plain: bool,
     pub skip_verification: bool,
@@ -131,11 +177,13 @@ impl TlsFlags<'_> {
         let read_if_named = |path: &str| if path.is_empty() { Ok(None) } else { read(path).map(Some) };
         let identity = read_if_named(self.cert)?.zip(read_if_named(self.key)?);
         let authorities = read_if_named(self.authorities)?;
-        if identity.is_none() && authorities.is_none() && self.plain && !self.skip_verification {
+        let asks_for_nothing = identity.is_none() && authorities.is_none() && self.server_name.is_none();
+        if asks_for_nothing && self.plain && !self.skip_verification {
             return Ok(None);
         }
         let skip_verification = self.skip_verification;
-        Ok(Some(Tls { authorities, identity, server_name: None, skip_verification }))
+        let server_name = self.server_name.map(str::to_string);
+        Ok(Some(Tls { authorities, identity, server_name, skip_verification }))
     }
 }
 

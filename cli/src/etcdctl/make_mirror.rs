@@ -72,6 +72,7 @@ fn destination_config(settings: &Settings, flags: &Flags, destination: String) -
         cert: flags.text("dest-cert"),
         key: flags.text("dest-key"),
         authorities: flags.text("dest-cacert"),
+        server_name: None,
         plain: flags.bool("dest-insecure-transport"),
         skip_verification: false,
     }

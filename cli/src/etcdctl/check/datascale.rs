@@ -47,7 +47,7 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
         let text = format!("prefix {prefix:?} has keys. Delete with etcdctl del --prefix {prefix} first");
         return Err(Exit::invalid_input(text));
     }
-    let endpoint = settings.config.endpoints[0].clone();
+    let endpoint = client.config().endpoints[0].clone();
     say(&format!(
         "Start data scale check for work load [{writes} key-value pairs, {} bytes per key-value, {count} concurrent clients].",
         2 * PART_BYTES
@@ -56,7 +56,7 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
     let writers = clients(&settings, count).await?;
     let report = Load { writes, rate: 0, limit: None }.run(writers, move |number| put(&prefix, number)).await;
     let after = resident_bytes(&endpoint, "after").await;
-    clean_up(&client, &settings, call.flags()).await?;
+    clean_up(&client, call.flags()).await?;
     if let Some(failures) = report.failures() {
         say(&failures)?;
         return Err(Exit::silent(1));

@@ -58,7 +58,7 @@ async fn clients(settings: &Settings, count: usize) -> Result<Vec<Client>, Exit>
 }
 
 /// Deletes what was written, and with the flags for it, compacts and defragments.
-async fn clean_up(client: &Client, settings: &Settings, flags: &Flags) -> Result<(), Exit> {
+async fn clean_up(client: &Client, flags: &Flags) -> Result<(), Exit> {
     let deleted = client.delete(Delete::new(flags.text("prefix").to_string()).prefix()).await;
     let failed = |error| Exit::error(format!("FAIL: Cleanup failed during key deletion: ERROR({error})"));
     let revision = deleted.map_err(failed)?.header.unwrap_or_default().revision;
@@ -68,7 +68,7 @@ async fn clean_up(client: &Client, settings: &Settings, flags: &Flags) -> Result
         say(&format!("Compacted with revision {revision}"))?;
     }
     if flags.bool("auto-defrag") {
-        for endpoint in &settings.config.endpoints {
+        for endpoint in &client.config().endpoints {
             say(&format!("Defragmenting {endpoint:?}"))?;
             client.defragment(endpoint).await?;
             say(&format!("Defragmented {endpoint:?}"))?;

@@ -63,7 +63,7 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
         report = writing => Some(report),
         _ = signals.recv() => None,
     };
-    clean_up(&client.with_timeout(CLEAN_UP), &settings, call.flags()).await?;
+    clean_up(&client.with_timeout(CLEAN_UP), call.flags()).await?;
     match report {
         Some(report) => judge(&report, rate),
         None => Err(Exit::error("interrupted")),

@@ -29,8 +29,9 @@ const HASH_BYTES: u64 = 32;
 async fn run(mut call: Invocation) -> Result<(), Exit> {
     let path = text(only(call.args(), "snapshot save expects one argument <filename>")?);
     let settings = Settings::read(&mut call, &[])?;
-    let [endpoint] = &settings.config.endpoints[..] else {
-        let all = settings.config.endpoints.join(" ");
+    let endpoints = settings.endpoints().await?;
+    let [endpoint] = &endpoints[..] else {
+        let all = endpoints.join(" ");
         let text = format!("snapshot must be requested to one selected node, not multiple [{all}]");
         return Err(Exit::interrupted(text));
     };
