@@ -11,14 +11,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferrite_raft::{ChangeKind, ConfChangeV2, Entry, Index, MemberChange, NodeId};
+use ferrite_raft::{ChangeKind, ConfChangeV2, Entry, Index, MemberChange, NodeId, Term};
 use ferrite_state::command::{Command, CommandError, ConfChange, Kind, MemberChange as StateChange, Proposal};
-use ferrite_state::{ApplyError, Halt, State, Want};
+use ferrite_state::{ApplyError, Backwards, Halt, State, Want};
 use ferrite_state::{Outcome, RequestId, Response};
 use ferrite_storage::{Revision, WindowWriter};
 
 use crate::member::{Apply, ConfChanged, Waiter, Waits};
 use crate::progress::Progress;
+use crate::receive::Prepared;
 use crate::timing::ApplyTiming;
 
 /// Entries between two looks for waiters that have given up: their entries may never come.
@@ -28,6 +29,8 @@ const SWEEP_ENTRIES: usize = 100_000;
 #[derive(Debug)]
 pub enum ApplyJob<P> {
     Apply(Apply<P>),
+    /// Go on as the state of a snapshot.
+    Install(Box<Prepared>),
     /// The store's files hold everything up to this entry.
     Stored(Index),
     /// Nothing more will come.
@@ -40,6 +43,9 @@ pub struct ApplyDone<P> {
     pub answers: Vec<(P, Outcome)>,
     pub duties_done: Vec<RequestId>,
     pub conf_changes: Vec<ConfChanged>,
+    /// The state is that of a snapshot now: the store keeper has to go over to its store before anything else it is told
+    /// here, and the member waits for it.
+    pub has_installed: bool,
     /// Revisions that the store is to forget.
     pub dead: Vec<Revision>,
     /// Something was applied: the store and the watchers have work.
@@ -73,6 +79,8 @@ pub enum ApplierError {
     Command(#[from] CommandError),
     #[error(transparent)]
     Halt(#[from] Halt),
+    #[error(transparent)]
+    Backwards(#[from] Backwards),
     #[error("the store has gone")]
     StoreGone,
 }
@@ -150,6 +158,7 @@ impl<P: Waiter> Applier<P> {
             answers: Vec::new(),
             duties_done: Vec::new(),
             conf_changes: Vec::new(),
+            has_installed: false,
             dead: Vec::new(),
             has_applied: false,
             wakes_member: false,
@@ -170,7 +179,9 @@ impl<P: Waiter> Applier<P> {
                     }
                     last = apply.entries.last().map(|entry| (entry.index, entry.term)).or(last);
                 }
-                ApplyJob::Stored(index) => self.stored = index,
+                ApplyJob::Install(prepared) => last = Some(self.install(*prepared, &mut done)?),
+                // One that is said of the store before a snapshot's is late.
+                ApplyJob::Stored(index) => self.stored = self.stored.max(index),
                 ApplyJob::Close => done.is_closed = true,
             }
         }
@@ -185,6 +196,17 @@ impl<P: Waiter> Applier<P> {
         }
         done.window_bytes = self.window.bytes();
         Ok(done)
+    }
+
+    fn install(&mut self, prepared: Prepared, done: &mut ApplyDone<P>) -> Result<(Index, Term), ApplierError> {
+        let Prepared { index, term, state, window, dead } = prepared;
+        self.state.become_another(state)?;
+        self.window = window;
+        self.stored = index;
+        self.trimming_since = None;
+        done.has_installed = true;
+        done.dead = dead;
+        Ok((index, term))
     }
 
     /// Applies an entry. Returns when it was done: one look at the clock ends this one and begins the next.
@@ -258,7 +280,7 @@ impl<P: Waiter> Applier<P> {
                         .last
                         .set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs() as f64));
                 }
-                done.dead = trimmed.dead;
+                done.dead.extend(trimmed.dead);
                 done.has_more = trimmed.more;
             }
             waits => done.waits_for_store = waits.is_some(),
@@ -300,7 +322,7 @@ fn for_raft(change: Option<ConfChange>) -> ConfChangeV2 {
 mod tests {
     use ferrite_observe::metrics::Registry;
     use ferrite_proto::etcdserverpb as pb;
-    use ferrite_raft::{EntryKind, Term};
+    use ferrite_raft::EntryKind;
     use ferrite_state::Settings;
     use ferrite_state::command::{Caller, encode};
     use ferrite_storage::{Table, in_memory};

@@ -267,9 +267,11 @@ fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Resul
     let no_identity = || StartError::NoIdentity { log: directories.log.clone() };
     let metadata = wal::Metadata::decode(&survey.metadata).ok_or_else(no_identity)?;
     let ids = Ids { member: metadata.node_id, cluster: metadata.cluster_id };
-    let start = survey.snapshots.last().cloned().unwrap_or_default();
+    // A leader sends what is committed, and its store was durable before the record was written.
+    let start = survey.received.or_else(|| survey.snapshots.last().cloned()).unwrap_or_default();
     let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
     let database = directories.snapshots.join("db");
+    let is_installed = store::settle(vfs, &directories.store, start.index)?;
     let opened = Store::open(vfs.clone(), &directories.store, identity, start.index, files.store);
     let (store, opened) = match opened {
         Err(StoreError::Missing { .. }) if vfs.exists(&database)? => {
@@ -283,8 +285,11 @@ fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Resul
         Err(StoreError::Missing { dir }) => Store::create(vfs.clone(), &dir, identity, files.store)?,
         opened => opened?,
     };
-    let (log, replay) =
+    let (log, mut replay) =
         wal::Wal::open(vfs.clone(), &directories.log, wal::Start::from(&start), opened.applied, files.log)?;
+    if is_installed {
+        replay.warnings.push(format!("the snapshot at index {} that a leader had sent was installed", start.index));
+    }
     Ok(Found { ids, start, log, replay, store, opened })
 }
 

@@ -45,6 +45,11 @@ impl Checkpoints {
         Some(applied)
     }
 
+    /// A snapshot from the leader stands in the log at `index`. A checkpoint that was under way is none any more.
+    pub fn installed(&mut self, index: Index) {
+        (self.under_way, self.last) = (false, self.last.max(index));
+    }
+
     /// The checkpoint at `index` is on disk: the first entry that stays in memory.
     pub fn done(&mut self, index: Index) -> Index {
         self.under_way = false;

@@ -9,13 +9,17 @@ mod cut;
 pub mod duty;
 mod inbox;
 mod inquiry;
+mod install;
 mod log_writer;
 mod member;
+mod outgoing;
 mod progress;
 mod reads;
+mod receive;
 mod request_ids;
 mod store_keeper;
 mod timing;
+mod transfer;
 mod v2_snapshot;
 
 pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
@@ -29,6 +33,8 @@ pub use member::{
     Waiter, Waits,
 };
 pub use progress::Progress;
+pub use receive::{Arriving, Place, Prepared, ReceiveError, Receiver};
 pub use request_ids::RequestIds;
 pub use store_keeper::{StoreDone, StoreJob, StoreKeeper, StoreKeeperError};
 pub use timing::{ApplyTiming, ByKind, LogTiming, StoreTiming};
+pub use transfer::transfer;

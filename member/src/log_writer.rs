@@ -1,6 +1,7 @@
 //! The owner of the log files: writes what the member wants saved, all that waited in one write and one sync.
 //!
 //!   Save, Save, … ──▶ append ▸ write ▸ sync ──▶ Saved(last)
+//!   Save of a snapshot ──▶ .snap file ▸ record ▸ hard state ▸ sync ▸ release ──▶ Saved
 //!   Checkpoint ──▶ .snap file ▸ hard state ▸ snapshot record ▸ sync ▸ release ──▶ Checkpointed
 //!
 //! Any error ends the member: after a failed write or sync nothing is known of what is on disk.
@@ -73,31 +74,44 @@ pub struct LogWriter<V: Vfs> {
     keep: Keep,
     /// A checkpoint for whose `.snap` file there was no room.
     postponed: Option<LogCheckpoint>,
+    /// Where the last snapshot from a leader stands: a checkpoint of the store before that is none any more.
+    installed: Index,
     timing: LogTiming,
 }
 
 impl<V: Vfs> LogWriter<V> {
     pub fn new(wal: wal::Wal<V>, snapshots: SnapshotFiles<V>, keep: Keep, timing: LogTiming) -> LogWriter<V> {
-        LogWriter { wal, snapshots, keep, postponed: None, timing }
+        LogWriter { wal, snapshots, keep, postponed: None, installed: Index(0), timing }
     }
 
     /// Does all that waits.
     pub fn step(&mut self, jobs: &mut Vec<LogJob>) -> Result<LogDone, LogWriterError> {
         let mut done = LogDone::default();
         let mut closed_with = None;
+        let before = self.installed;
         for job in jobs.drain(..) {
             match job {
                 LogJob::Save(save) => {
+                    if let Some(snapshot) = &save.snapshot {
+                        self.save_snapshot(snapshot)?;
+                    }
                     self.wal.append(save.hard_state.as_ref(), &save.entries)?;
                     done.saved = Some(save.number);
                 }
-                LogJob::Checkpoint(wanted) => self.postponed = Some(wanted),
+                LogJob::Checkpoint(wanted) => {
+                    self.postponed = Some(wanted).filter(|one| one.meta.index > self.installed)
+                }
                 LogJob::Close(hard_state) => closed_with = Some(hard_state),
             }
         }
         if done.saved.is_some() {
+            let installed = self.installed;
             self.sync()?;
             done.syncs += 1;
+            if installed > before {
+                self.give_up_log(installed)?;
+                self.snapshots.remove_received_before(installed)?;
+            }
         }
         done.checkpointed = self.checkpoint()?;
         if let Some(hard_state) = closed_with {
@@ -160,10 +174,25 @@ impl<V: Vfs> LogWriter<V> {
         let hard_state = HardState { commit: last.commit.max(hard_state.commit), ..last };
         self.wal.append(Some(&hard_state), &[])?;
         self.wal.save_snapshot(&snapshot.meta)?;
-        self.wal.release(snapshot.meta.index);
+        self.give_up_log(snapshot.meta.index)?;
+        Ok(Some((snapshot.meta.index, snapshot.meta.conf)))
+    }
+
+    /// A snapshot from a leader, whose store is durable. The record comes before the hard state that commits it: an entry
+    /// that is said to be committed must not be missing. Without that hard state, the record says it.
+    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), LogWriterError> {
+        self.snapshots.save(snapshot)?;
+        self.wal.save_snapshot(&snapshot.meta)?;
+        self.installed = snapshot.meta.index;
+        self.postponed = None;
+        Ok(())
+    }
+
+    fn give_up_log(&mut self, index: Index) -> Result<(), LogWriterError> {
+        self.wal.release(index);
         self.wal.purge(self.keep.segments)?;
         self.snapshots.purge(self.keep.snapshots)?;
-        Ok(Some((snapshot.meta.index, snapshot.meta.conf)))
+        Ok(())
     }
 }
 
@@ -186,7 +215,7 @@ mod tests {
         let mut writer = LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing);
         let old = HardState { term: Term(1), vote: None, commit: Index(0) };
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
-        let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new() };
+        let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new(), snapshot: None };
         let checkpoint = LogCheckpoint { hard_state: old, meta: SnapshotMeta::default(), members: Bytes::new() };
         writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(checkpoint)]).unwrap();
         drop(writer);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrite_raft::{
     Body, ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
-    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, SoftState,
+    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, Snapshot, SoftState,
 };
 use ferrite_state::RequestId;
 use ferrite_state::cluster::ClusterVersion;
@@ -29,8 +29,11 @@ use crate::backlog::Backlog;
 use crate::checkpoint::Checkpoints;
 use crate::duty::Duties;
 use crate::inquiry::Inquiry;
+use crate::install::Installing;
+use crate::outgoing::SnapshotsOut;
 use crate::progress::Progress;
 use crate::reads::Reads;
+use crate::receive::Prepared;
 
 /// Somebody who waits for an answer and may have given up.
 pub trait Waiter: Send {
@@ -66,6 +69,10 @@ pub enum Input<P, R> {
     ChangeMembers(MembersProposal<P>),
     /// Another member says something.
     Message(Message),
+    /// The leader has sent a snapshot, and it is ready to go on with.
+    Snapshot { message: Message, prepared: Box<Prepared> },
+    /// The applier has gone over to the snapshot.
+    Installed,
     /// The last message to this member did not get there.
     Unreachable(NodeId),
     /// A snapshot got to this member, or could not be sent.
@@ -131,6 +138,8 @@ pub struct Save {
     pub number: SaveNumber,
     pub hard_state: Option<HardState>,
     pub entries: Vec<Entry>,
+    /// What all the log so far is given up for. It comes without entries.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// Entries to apply, in order, and those who wait for what they bring about.
@@ -153,6 +162,10 @@ pub enum Waits<P> {
 pub struct Outbox<P, R> {
     pub messages: Vec<Message>,
     pub save: Vec<Save>,
+    /// Go over to this snapshot, before anything is applied.
+    pub install: Option<Box<Prepared>>,
+    /// The snapshot that was made ready is not wanted.
+    pub discard: bool,
     pub apply: Vec<Apply<P>>,
     /// Make the store whole up to here and say so in the log, with this hard state in front.
     pub checkpoint: Option<(Index, HardState)>,
@@ -165,6 +178,8 @@ impl<P, R> Default for Outbox<P, R> {
         Outbox {
             messages: Vec::new(),
             save: Vec::new(),
+            install: None,
+            discard: false,
             apply: Vec::new(),
             checkpoint: None,
             reads: Vec::new(),
@@ -182,6 +197,8 @@ pub struct Member<P, R> {
     backlog: Backlog,
     reads: Reads<R>,
     checkpoints: Checkpoints,
+    installing: Installing,
+    snapshots_out: SnapshotsOut,
     duties: Duties,
     clock: Clock,
     progress: Arc<Progress>,
@@ -215,6 +232,8 @@ pub struct Pace {
 #[derive(Debug)]
 struct Saves {
     last: SaveNumber,
+    /// All up to this one are durable.
+    synced: SaveNumber,
     under_way: VecDeque<SaveUnderWay>,
     hard_state: HardState,
     /// The commit index has moved since the last save. Alone it is not worth a write: Raft needs it as a hint only, so
@@ -286,10 +305,18 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             backlog: Backlog::default(),
             reads: Reads::new(first_round),
             checkpoints,
+            installing: Installing::default(),
+            snapshots_out: SnapshotsOut::default(),
             duties,
             clock: Clock { pace, now, next_tick: now + pace.heartbeat, disk_stalls: false },
             progress,
-            saves: Saves { last: SaveNumber(0), under_way: VecDeque::new(), hard_state, unwritten_commit: false },
+            saves: Saves {
+                last: SaveNumber(0),
+                synced: SaveNumber(0),
+                under_way: VecDeque::new(),
+                hard_state,
+                unwritten_commit: false,
+            },
             soft_state,
             conf,
             stopping: false,
@@ -356,9 +383,13 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.hand_out(ready, &mut out);
             self.ask_for_reads(now);
         }
+        out.discard |= self.installing.refused().is_some();
         self.progress.set_committed(self.saves.hard_state.commit);
         let applied = self.answer_reads(&mut out);
-        out.checkpoint = self.checkpoints.due(applied).map(|index| (index, self.saves.hard_state));
+        // While a snapshot is put in force, store and log do not speak of the same.
+        if !self.installing.is_under_way() {
+            out.checkpoint = self.checkpoints.due(applied).map(|index| (index, self.saves.hard_state));
+        }
         out
     }
 
@@ -372,14 +403,19 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 out.refused.push((proposal.waiter, Refused::Stopping));
             }
             Input::ChangeMembers(proposal) => self.proposals.waiting_changes.push(proposal),
-            // Raft would believe that it is installed: it has to come with its database, which cannot be received yet.
+            // Without its database it is nothing to go on with.
             Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
             // There is no room: Raft sends it again when it hears no answer.
             Input::Message(message) if self.backlog.refuses(&message) => {}
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
             Input::Message(message) => drop(self.raft.step(message)),
+            Input::Snapshot { message, prepared } => self.offer(message, prepared, out),
+            Input::Installed => self.installed(out),
             Input::Unreachable(id) => self.raft.report_unreachable(id),
-            Input::SnapshotSent { to, arrived } => self.raft.report_snapshot(to, arrived),
+            Input::SnapshotSent { to, arrived } => {
+                self.snapshots_out.sent(to, arrived, now);
+                self.raft.report_snapshot(to, arrived);
+            }
             Input::TransferLeader(to) => self.raft.transfer_leader(to),
             Input::LowestVersion(lowest) => self.duties.lowest_version(lowest),
             Input::SkipTicks(count) => (0..count).for_each(|_| self.raft.tick_quiesced()),
@@ -390,7 +426,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Applied => {}
             Input::DutyDone(ids) => ids.into_iter().for_each(|id| self.duties.answered(id, now)),
             Input::ConfChanged(changed) => self.conf_changed(&changed.change, out),
-            Input::Checkpointed { index, conf } => self.checkpointed(index, conf),
+            Input::Checkpointed { index, conf } => self.checkpointed(index, conf, now),
             Input::Stop => {
                 self.stopping = true;
                 let waiting = self.proposals.waiting.drain(..).map(|proposal| proposal.waiter);
@@ -420,7 +456,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
 
     fn tick(&mut self, now: Duration) {
         let Pace { heartbeat, election_ticks } = self.clock.pace;
-        let oldest = self.saves.under_way.front().map_or(now, |save| save.since);
+        // What is synced may still wait for a snapshot to be put in force.
+        let unsynced = self.saves.under_way.iter().find(|save| save.number > self.saves.synced);
+        let oldest = unsynced.map_or(now, |save| save.since);
         self.clock.disk_stalls = now.saturating_sub(oldest) >= heartbeat * election_ticks;
         match (self.clock.disk_stalls, self.soft_state.role) {
             // It could not even save its own vote.
@@ -452,15 +490,49 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         matches!(&self.conf.voters[..], [only] if *only == self.raft.id()) && self.conf.voters_outgoing.is_empty()
     }
 
+    /// A snapshot is ready. Whether Raft takes it shows when all has been handed out.
+    fn offer(&mut self, message: Message, prepared: Box<Prepared>, out: &mut Outbox<P, R>) {
+        assert!(!self.installing.is_under_way(), "one snapshot is made ready at a time");
+        if self.stopping {
+            out.discard = true;
+            return;
+        }
+        self.installing = Installing::Offered(prepared);
+        // One that Raft does not even look at is not taken.
+        let _ = self.raft.step(message);
+    }
+
+    /// The snapshot is in force: Raft may go on behind it.
+    fn installed(&mut self, out: &mut Outbox<P, R>) {
+        let Installing::Applying(index) = std::mem::take(&mut self.installing) else {
+            panic!("a snapshot was installed that nobody asked for");
+        };
+        self.checkpoints.installed(index);
+        self.saved(self.saves.synced, out);
+    }
+
     fn saved(&mut self, upto: SaveNumber, out: &mut Outbox<P, R>) {
         self.backlog.saved(upto);
-        while let Some(save) = self.saves.under_way.pop_front_if(|save| save.number <= upto) {
+        self.saves.synced = self.saves.synced.max(upto);
+        let synced = self.saves.synced;
+        while let Some(save) = self.saves.under_way.front().filter(|save| save.number <= synced) {
+            // What came behind a snapshot waits until that is in force.
+            if save.ticket.snapshot().is_some() && self.installing.is_under_way() {
+                out.install = self.installing.saved().or(out.install.take());
+                return;
+            }
+            let save = self.saves.under_way.pop_front().expect("it has just been looked at");
             self.raft.saved(save.ticket);
             self.send(save.messages_after, out);
         }
     }
 
     fn send(&mut self, messages: Vec<Message>, out: &mut Outbox<P, R>) {
+        for message in &messages {
+            if let Body::Snapshot(snapshot) = &message.body {
+                self.snapshots_out.sends(message.to, snapshot.meta.index);
+            }
+        }
         match self.held.changes > 0 && self.soft_state.role != RoleKind::Leader {
             true => self.held.messages.extend(messages),
             false => out.messages.extend(messages),
@@ -491,9 +563,14 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
-    fn checkpointed(&mut self, index: Index, conf: ConfState) {
+    fn checkpointed(&mut self, index: Index, conf: ConfState, now: Duration) {
         let keep_from = self.checkpoints.done(index);
+        let keep_from = self.snapshots_out.allow(keep_from, now);
         let log = self.raft.log_mut();
+        if index < log.first_index() {
+            // A snapshot has come meanwhile, and the log begins behind it.
+            return;
+        }
         log.create_snapshot(index, conf, Bytes::new()).expect("what was applied is in the log, and newer than before");
         if keep_from >= log.first_index() {
             log.compact(keep_from).expect("the index lies between the first entry and what is applied");
@@ -562,8 +639,12 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.backlog.handed_to_applier(&ready.committed);
             out.apply.push(Apply { entries: ready.committed, waiters });
         }
+        if let Some(snapshot) = &ready.snapshot {
+            self.installing.taken(&snapshot.meta);
+            self.conf = snapshot.meta.conf.clone();
+        }
         if let Some(ticket) = ready.save {
-            self.save(ticket, ready.must_sync, ready.entries, ready.messages_after_save, out);
+            self.save(ticket, ready.must_sync, ready.entries, ready.snapshot, ready.messages_after_save, out);
         }
     }
 
@@ -572,12 +653,18 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         ticket: SaveTicket,
         must_sync: bool,
         entries: Vec<Entry>,
+        snapshot: Option<Snapshot>,
         messages: Vec<Message>,
         out: &mut Outbox<P, R>,
     ) {
+        let must_sync = must_sync || snapshot.is_some();
+        if let Some(snapshot) = snapshot.clone() {
+            let replaced = self.raft.log_mut().apply_snapshot(snapshot);
+            replaced.expect("Raft takes no snapshot that is older than what it has");
+        }
         self.checkpoints.grow(&entries);
         self.raft.log_mut().append(entries.iter().cloned());
-        if !must_sync && ticket.own().is_empty() && ticket.snapshot().is_none() && messages.is_empty() {
+        if !must_sync && ticket.own().is_empty() && messages.is_empty() {
             // A commit index alone. What else it stands for, the saves under way before it stand for as well.
             return;
         }
@@ -585,7 +672,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.saves.last.0 += 1;
             let hard_state = std::mem::take(&mut self.saves.unwritten_commit).then_some(self.saves.hard_state);
             self.backlog.handed_to_log(self.saves.last, &entries);
-            out.save.push(Save { number: self.saves.last, hard_state, entries });
+            out.save.push(Save { number: self.saves.last, hard_state, entries, snapshot });
         }
         // Saves are reported in their order: one that needs no sync waits for those before it.
         let (number, since) = (self.saves.last, self.clock.now);

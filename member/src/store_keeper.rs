@@ -3,19 +3,22 @@
 //!
 //!   window ──▶ frames ── checkpoint: sync ──▶ what the log writer records
 //!                  ├──── trimmed ──▶ marked dead ──▶ cleaned, a little after each batch
-//!                  └──── cut ──▶ the store as it was, for who sends it elsewhere
+//!                  ├──── cut ──▶ the store as it was, for who sends it elsewhere
+//!                  └──── install ──▶ the store of a snapshot takes the place of this one
 
 use std::time::Instant;
 
 use ferrite_raft::{HardState, Index, SnapshotMeta};
-use ferrite_state::cluster::{Cluster, RowError};
+use ferrite_state::cluster::RowError;
 use ferrite_storage::Revision;
 use ferrite_storage::store::{Cleaned, Space, Store, StoreError};
 use ferrite_storage::vfs::Vfs;
 
 use crate::cut::{Cut, Cuts};
 use crate::log_writer::LogCheckpoint;
+use crate::receive::Place;
 use crate::timing::StoreTiming;
+use crate::transfer::cluster_of;
 use crate::v2_snapshot;
 
 /// Bytes of one frame, unless a single effect is larger.
@@ -36,6 +39,10 @@ pub enum StoreJob<D> {
     Trim(Vec<Revision>),
     /// Take back all space that can be taken back, and tell this waiter.
     Defragment(D),
+    /// Go over to the store of the snapshot that is ready. What is told after this is of that one.
+    Install,
+    /// The snapshot that is ready is not wanted.
+    Discard,
     /// Hand out the store as it is, with all that was applied when this came.
     Cut(Cut),
     /// Write and sync everything: the member ends.
@@ -77,6 +84,8 @@ pub struct StoreKeeper<V: Vfs, D> {
     /// A checkpoint waits for the same.
     checkpoint: Option<HardState>,
     cuts: Cuts,
+    /// Where the store of a snapshot is made ready.
+    place: Place<V>,
     /// When the defragmentation was asked for that is under way.
     defragmenting_since: Option<Instant>,
     timing: StoreTiming,
@@ -91,9 +100,15 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             flushing: false,
             checkpoint: None,
             cuts: Cuts::default(),
+            place: Place::default(),
             defragmenting_since: None,
             timing,
         }
+    }
+
+    /// Where whoever receives snapshots puts their stores.
+    pub fn place(&self) -> Place<V> {
+        self.place.clone()
     }
 
     /// Does all that waits; with nothing waiting, a step of cleaning. While space is short, call it now and then: what the
@@ -108,9 +123,13 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
             is_closed: false,
         };
         for job in &mut *jobs {
-            if let StoreJob::Trim(dead) = job {
-                self.store.trim(dead);
-                self.has_more = true;
+            match job {
+                StoreJob::Trim(dead) => {
+                    self.store.trim(dead);
+                    self.has_more = true;
+                }
+                StoreJob::Install => self.install()?,
+                _ => {}
             }
         }
         self.cuts.make(&self.store);
@@ -128,8 +147,13 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         };
         for job in jobs.drain(..) {
             match job {
-                // Trimmed already.
-                StoreJob::Write | StoreJob::Trim(_) => {}
+                // Some have been done already.
+                StoreJob::Write | StoreJob::Trim(_) | StoreJob::Install => {}
+                StoreJob::Discard => {
+                    if let Some(store) = self.place.take() {
+                        store.remove()?;
+                    }
+                }
                 StoreJob::Flush => self.flushing = true,
                 StoreJob::Checkpoint(hard_state) => self.checkpoint = Some(hard_state),
                 StoreJob::Defragment(waiter) => {
@@ -172,6 +196,16 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
         Ok(done)
     }
 
+    /// What the store so far has not written is in the other one.
+    fn install(&mut self) -> Result<(), StoreKeeperError> {
+        let mut store = self.place.take().expect("a snapshot is installed when its store is ready");
+        store.take_the_place_of(&mut self.store)?;
+        self.store = *store;
+        self.checkpoint = None;
+        self.has_more = true;
+        Ok(())
+    }
+
     fn write_all(&mut self) -> Result<Space, StoreError> {
         loop {
             let begun = Instant::now();
@@ -187,10 +221,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
 
     fn checkpoint(&mut self, mut hard_state: HardState) -> Result<LogCheckpoint, StoreKeeperError> {
         let index = self.store.sync()?;
-        let mut cluster = Cluster::new(usize::MAX);
-        for (table, key, value) in self.store.rows() {
-            cluster.load_row(table, &key, &value)?;
-        }
+        let cluster = cluster_of(&self.store.rows())?;
         // What is in the store was committed, even if the hard state was read before that was known.
         hard_state.commit = hard_state.commit.max(index);
         let meta = SnapshotMeta { index, term: self.store.term(), conf: cluster.conf_state().clone() };

@@ -245,7 +245,7 @@ impl Handle {
 
     /// The header of an answer that tells `revision`; 0 stands for the newest.
     pub fn header(&self, revision: i64) -> ResponseHeader {
-        let revision = if revision == 0 { self.state().keyspace.revision() as i64 } else { revision };
+        let revision = if revision == 0 { self.state().keyspace().revision() as i64 } else { revision };
         ResponseHeader { revision, ..self.header_without_revision() }
     }
 

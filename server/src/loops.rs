@@ -218,6 +218,12 @@ impl MemberLoop {
         for save in out.save.drain(..) {
             hand_on(&outlets.log, LogJob::Save(save));
         }
+        if let Some(prepared) = out.install {
+            hand_on(&outlets.apply, ApplyJob::Install(prepared));
+        }
+        if out.discard {
+            hand_on(&outlets.store, StoreJob::Discard);
+        }
         for apply in out.apply.drain(..) {
             hand_on(&outlets.apply, ApplyJob::Apply(apply));
         }
@@ -388,12 +394,17 @@ impl ApplyLoop {
             self.trim_at = done.has_more.then(|| Instant::now() + applier.trim_pause());
         }
         done.news.into_iter().for_each(&mut self.listeners.news);
-        if !done.conf_changes.is_empty() {
+        if !done.conf_changes.is_empty() || done.has_installed {
             // Before Raft says anything to those who have come.
             (self.listeners.members)();
         }
         for changed in done.conf_changes {
             hand_on(&outlets.member, Input::ConfChanged(changed));
+        }
+        if done.has_installed {
+            // The member first: who is told of it last can be sent another snapshot.
+            hand_on(&outlets.member, Input::Installed);
+            hand_on(&outlets.store, StoreJob::Install);
         }
         if !done.duties_done.is_empty() {
             hand_on(&outlets.member, Input::DutyDone(done.duties_done));

@@ -161,7 +161,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     let cluster_version =
         door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
     let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
-    log!(logger, lines::KEYS_RESTORED, door.state.keyspace.revision());
+    log!(logger, lines::KEYS_RESTORED, door.state.keyspace().revision());
     let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
     log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, cluster_version);
     for warning in &warnings {

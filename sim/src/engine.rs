@@ -14,8 +14,9 @@ use std::time::Duration;
 use ferrite_member::bootstrap::{Parts, StartError};
 use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
-    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Input, Keep, Limits, LogJob, LogTiming, LogWriter, Member,
-    Pace, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, Waiter,
+    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Cut, Input, Keep, Limits, LogJob, LogTiming, LogWriter,
+    Member, Pace, Place, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming,
+    TrimPace, Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
@@ -73,6 +74,8 @@ pub enum Happening<P, R> {
     Applying(Vec<Entry>),
     /// More can be read and watched.
     Published,
+    /// The state is that of a snapshot from the leader.
+    Installed,
     /// So many revisions were taken out of the index.
     Trimmed(usize),
     Answered(P, ferrite_state::Outcome),
@@ -186,6 +189,16 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
         self.bring(Input::Propose(Proposal { id, data, waiter }));
     }
 
+    /// Somebody wants the store as it is.
+    pub fn cut(&mut self, cut: Cut) {
+        self.waiting.store.push(StoreJob::Cut(cut));
+    }
+
+    /// Where the stores of snapshots are made ready.
+    pub fn place(&self) -> Place<LyingDisk> {
+        self.owners.store.place()
+    }
+
     /// Those who are short of space try again, as they do now and then.
     pub fn look_for_space(&mut self) {
         self.waiting.log_may_mark |= self.room.is_short();
@@ -237,6 +250,8 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             happened.push(Happening::Saving(save.entries.clone()));
             self.waiting.log.push(LogJob::Save(save));
         }
+        self.waiting.apply.extend(out.install.map(ApplyJob::Install));
+        self.waiting.store.extend(out.discard.then_some(StoreJob::Discard));
         for apply in out.apply {
             happened.push(Happening::Applying(apply.entries.clone()));
             self.waiting.apply.push(ApplyJob::Apply(apply));
@@ -275,6 +290,11 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             happened.push(Happening::Published);
         }
         self.waiting.member.extend(done.conf_changes.into_iter().map(Input::ConfChanged));
+        if done.has_installed {
+            happened.push(Happening::Installed);
+            self.waiting.member.push(Input::Installed);
+            self.waiting.store.push(StoreJob::Install);
+        }
         if !done.duties_done.is_empty() {
             self.waiting.member.push(Input::DutyDone(done.duties_done));
         } else if done.wakes_member {

@@ -245,6 +245,7 @@ impl World {
             | Happening::Applying(_)
             | Happening::Published
             | Happening::Trimmed(_)
+            | Happening::Installed
             | Happening::Closed => {}
         }
     }
@@ -252,7 +253,7 @@ impl World {
     fn read(&self, number: usize, key: u64) -> Outcome {
         let life = self.nodes[number].life.as_ref().expect("it has just answered");
         let request = pb::RangeRequest { key: name(key), ..Default::default() };
-        let answer = life.engine.shared.keyspace.range(&request).expect("the newest revision can be read");
+        let answer = life.engine.shared.keyspace().range(&request).expect("the newest revision can be read");
         let value = answer.kvs.first().map_or(0, |kv| value_of(kv));
         Outcome::Found { value, revision: answer.revision }
     }
@@ -472,8 +473,12 @@ impl World {
 
     /// Members hold the same, at every revision.
     fn check_members(&self) -> Result<(), Box<Finding>> {
-        let keyspaces: Vec<_> =
-            self.nodes.iter().filter_map(|node| node.life.as_ref()).map(|life| &life.engine.shared.keyspace).collect();
+        let keyspaces: Vec<_> = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.life.as_ref())
+            .map(|life| life.engine.shared.keyspace().clone())
+            .collect();
         let newest = keyspaces[0].revision() as i64;
         let step = (newest / 50).max(1);
         for revision in (1..=newest).rev().step_by(step as usize) {
@@ -499,7 +504,7 @@ impl World {
             let found = life
                 .engine
                 .shared
-                .keyspace
+                .keyspace()
                 .range(&request)
                 .map(|answer| answer.kvs.first().map_or(0, |kv| value_of(kv)));
             if found.as_ref().ok() != Some(&written) {

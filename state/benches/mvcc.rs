@@ -84,7 +84,7 @@ fn main() {
         time("put of a key that exists", keys.min(100_000), |number| {
             machine.apply(entries[(number * 7 % keys) as usize].clone());
         });
-        let keyspace = machine.state.shared().keyspace.clone();
+        let keyspace = machine.state.shared().keyspace().clone();
         let gets: Vec<_> = (0..keys.min(100_000))
             .map(|number| pb::RangeRequest { key: key(number * 13 % keys).into(), ..Default::default() })
             .collect();

@@ -26,7 +26,7 @@ mod testing;
 pub mod watch;
 
 pub use answer::{Outcome, Response};
-pub use apply::{Applied, ConfChanged, Halt, LoadError, Row, Settings, Shared, State, Tables, Want};
+pub use apply::{Applied, Backwards, ConfChanged, Halt, LoadError, Row, Settings, Shared, State, Tables, Want};
 pub use command::{Command, Proposal, RequestId};
 pub use counts::{Counts, Executed};
 pub use error::{ApplyError, ReadError, RevisionError};

@@ -36,8 +36,8 @@ impl Member {
         Member { state, window: opened.window, store, all: Vec::new() }
     }
 
-    fn keyspace(&self) -> &Arc<Keyspace> {
-        &self.state.shared().keyspace
+    fn keyspace(&self) -> Arc<Keyspace> {
+        self.state.shared().keyspace().clone()
     }
 
     fn apply(&mut self, command: &Command) {
@@ -116,7 +116,7 @@ struct Client {
 
 impl Client {
     fn new(member: &Member, queue_bytes: usize) -> Client {
-        let mut hub = Hub::new(Config { queue_bytes, ..Config::default() }, member.keyspace());
+        let mut hub = Hub::new(Config { queue_bytes, ..Config::default() }, &member.keyspace());
         let stream = hub.open(Millis(0));
         Client { hub, stream, asked: Vec::new(), watchers: BTreeMap::new() }
     }
@@ -131,11 +131,11 @@ impl Client {
         };
         let spec = WatcherSpec::parse(&request).unwrap();
         self.asked.push(spec.clone());
-        self.hub.create(self.stream, spec, member.keyspace()).unwrap();
+        self.hub.create(self.stream, spec, &member.keyspace()).unwrap();
     }
 
     fn step(&mut self, member: &Member) -> bool {
-        self.hub.step(Millis(0), member.keyspace()).unwrap()
+        self.hub.step(Millis(0), &member.keyspace()).unwrap()
     }
 
     /// Takes one message, and checks that it is what its watcher is owed next.

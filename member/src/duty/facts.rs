@@ -10,12 +10,12 @@ pub(super) struct Facts(pub Shared);
 impl Facts {
     /// The newest revision.
     pub fn revision(&self) -> u64 {
-        self.0.keyspace.revision()
+        self.0.keyspace().revision()
     }
 
     /// The revision that was compacted last, -1 if none was.
     pub fn compacted(&self) -> i64 {
-        self.0.keyspace.compacted()
+        self.0.keyspace().compacted()
     }
 
     /// The cluster's version, once it is known.

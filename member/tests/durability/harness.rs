@@ -300,7 +300,11 @@ impl Life {
             Happening::Answered(Client(id), outcome) => self.answered(id, &outcome),
             Happening::Closed => self.is_closed = true,
             Happening::Refused(client, why) => panic!("{client:?} is refused: {why:?}"),
-            Happening::Sent(_) | Happening::Applying(_) | Happening::Published | Happening::Read(..) => {}
+            Happening::Sent(_)
+            | Happening::Applying(_)
+            | Happening::Published
+            | Happening::Installed
+            | Happening::Read(..) => {}
         }
     }
 

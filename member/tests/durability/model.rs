@@ -200,7 +200,7 @@ impl Model {
 
     /// Panics unless what readers see is this; besides now and the compacted revision they look at `moment`, a revision.
     pub fn check(&self, shared: &Shared, moment: u64) {
-        let keyspace = &shared.keyspace;
+        let keyspace = &shared.keyspace();
         assert_eq!((keyspace.revision() as i64, keyspace.compacted()), (self.current, self.compacted));
         let oldest = self.compacted.max(1);
         let moment = oldest + (moment % (self.current - oldest + 1) as u64) as i64;

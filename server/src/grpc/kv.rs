@@ -56,7 +56,7 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
         confirmed = Instant::now();
     }
     let answer = if request.range_end.is_empty() {
-        let found = handle.sound(handle.state().keyspace.range(&request)).map_err(Status::from);
+        let found = handle.sound(handle.state().keyspace().range(&request)).map_err(Status::from);
         found.map(|found| answer::range(&found, Some(&handle.header(found.revision))))
     } else {
         // The answer is put together where its values have just been read: they are in that core's caches.
@@ -64,7 +64,7 @@ async fn range(services: &Services, request: pb::RangeRequest, caller: &Caller) 
         let is_short = is_short(handle, &request);
         services
             .read_with_room(is_short, move |state, share| {
-                let found = state.keyspace.range_within(&request, share)?;
+                let found = state.keyspace().range_within(&request, share)?;
                 Ok(answer::range(&found, Some(&pb::ResponseHeader { revision: found.revision, ..header })))
             })
             .await
@@ -85,7 +85,7 @@ fn is_short(handle: &Handle, request: &pb::RangeRequest) -> bool {
         return true;
     }
     let range = KeyRange::new(request.key.clone(), &request.range_end);
-    is_current && handle.state().keyspace.view(0).is_ok_and(|view| view.count(&range) <= SHORT_RANGE_KEYS)
+    is_current && handle.state().keyspace().view(0).is_ok_and(|view| view.count(&range) <= SHORT_RANGE_KEYS)
 }
 
 async fn range_stream(
@@ -101,7 +101,7 @@ async fn range_stream(
         handle.confirm_read().await?;
     }
     if request.count_only {
-        let found = handle.sound(handle.read(move |state| state.keyspace.range(&request)).await?)?;
+        let found = handle.sound(handle.read(move |state| state.keyspace().range(&request)).await?)?;
         replies.send_or_give_up(stream_part(&found, Some(handle.header(found.revision)))).await?;
         return Ok(());
     }
@@ -113,7 +113,7 @@ async fn range_stream(
         // Pinned for this part only: a client that stalls must not keep what has been compacted.
         let read = move |state: &Shared, share: &mut Share| {
             let mut next = stream.clone();
-            let part = next.next(&state.keyspace.view(revision)?, keys, share)?;
+            let part = next.next(&state.keyspace().view(revision)?, keys, share)?;
             Ok((next, part))
         };
         let ((next, part), share) = services.read_sharing(services.budget.share(), read).await?;
@@ -186,7 +186,7 @@ async fn txn(services: &Services, Raw(request): Raw, caller: &Caller) -> Result<
         let header = handle.header_without_revision();
         let is_short = is_short_txn(handle, &txn);
         let read = move |state: &Shared, share: &mut Share| {
-            let found = state.keyspace.txn_read(&txn, share)?;
+            let found = state.keyspace().txn_read(&txn, share)?;
             Ok(answer::txn(&found, &pb::ResponseHeader { revision: found.revision, ..header }))
         };
         let answer = services.read_with_room(is_short, read).await;

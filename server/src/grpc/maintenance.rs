@@ -139,7 +139,7 @@ async fn hash_kv(
     let handle = &services.handle;
     let revision = request.revision;
     let begun = Instant::now();
-    let found = handle.read(move |state| state.keyspace.hash_kv(revision)).await??;
+    let found = handle.read(move |state| state.keyspace().hash_kv(revision)).await??;
     handle.metrics().hash_of_revision.observe_seconds(begun.elapsed());
     Ok(pb::HashKvResponse {
         header: Some(handle.header(0)),

@@ -56,7 +56,7 @@ impl Services {
         }
         let measure = move |state: &Shared, share: &mut Share| {
             for range in &ranges {
-                match state.keyspace.range_within(range, share) {
+                match state.keyspace().range_within(range, share) {
                     // What cannot be read is for the state machine to refuse.
                     Ok(_) | Err(ReadError::Compacted { .. } | ReadError::Future { .. }) => {}
                     Err(error) => return Err(error),
@@ -183,7 +183,7 @@ mod tests {
     async fn list(services: &Services, is_short: bool) -> Result<Body, Status> {
         let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
         let read = move |state: &Shared, share: &mut Share| {
-            Ok(answer::range(&state.keyspace.range_within(&all, share)?, None))
+            Ok(answer::range(&state.keyspace().range_within(&all, share)?, None))
         };
         services.read_with_room(is_short, read).await
     }
@@ -255,7 +255,7 @@ mod tests {
                 let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
                 // As a transaction would that asks for everything again and again.
                 loop {
-                    state.keyspace.range_within(&all, share)?;
+                    state.keyspace().range_within(&all, share)?;
                 }
             };
             let refused = services.read_with_room(false, read).await.unwrap_err();

@@ -71,13 +71,13 @@ impl Watches {
     pub async fn drive(&self, handle: &Handle) -> ReadError {
         let mut last_write = (0, Instant::now());
         loop {
-            let stepped = self.hub.borrow_mut().step(handle.now(), &handle.state().keyspace);
+            let stepped = self.hub.borrow_mut().step(handle.now(), &handle.state().keyspace());
             self.wake_ready();
             self.show(&handle.metrics().watch);
             match stepped {
                 Err(error) => return error,
                 Ok(true) => {
-                    let revision = handle.state().keyspace.revision();
+                    let revision = handle.state().keyspace().revision();
                     if revision != last_write.0 {
                         last_write = (revision, Instant::now());
                     }
@@ -165,7 +165,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
         interval => interval,
     };
     let config = Config { progress_interval_millis, seed: services.handle.next_id().0, ..Config::default() };
-    let watches = Rc::new(Watches::new(config, &services.handle.state().keyspace));
+    let watches = Rc::new(Watches::new(config, &services.handle.state().keyspace()));
     let (s, w) = (services.clone(), watches.clone());
     tokio::task::spawn_local(async move {
         let error = w.drive(&s.handle).await;
@@ -211,7 +211,7 @@ async fn watch(
 
 impl Open<'_> {
     fn take_in(&self, request: pb::WatchRequest) -> Result<(), Status> {
-        let keyspace = &self.services.handle.state().keyspace;
+        let keyspace = &self.services.handle.state().keyspace();
         let mut hub = self.watches.hub.borrow_mut();
         let done = match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => match WatcherSpec::parse(&create) {

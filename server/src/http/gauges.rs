@@ -66,7 +66,7 @@ pub fn refresh(registry: &Registry, handle: &Handle) {
     let sizes = handle.sizes().get();
     set(&families::ETCD_MVCC_DB_TOTAL_SIZE_IN_BYTES, sizes.bytes_written as f64);
     set(&families::ETCD_MVCC_DB_TOTAL_SIZE_IN_USE_IN_BYTES, sizes.bytes_alive as f64);
-    let keyspace = &handle.state().keyspace;
+    let keyspace = &handle.state().keyspace();
     set(&families::ETCD_DEBUGGING_MVCC_CURRENT_REVISION, keyspace.revision() as f64);
     set(&families::ETCD_DEBUGGING_MVCC_COMPACT_REVISION, keyspace.compacted().max(0) as f64);
     if let Ok(view) = keyspace.view(0) {

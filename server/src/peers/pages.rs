@@ -148,7 +148,7 @@ async fn hash_kv(body: &[u8], handle: &Handle) -> Response<Bytes> {
         Ok(request) => request.revision,
         Err(_) => return error(StatusCode::BAD_REQUEST, "error unmarshalling request"),
     };
-    let found = match handle.read(move |state| state.keyspace.hash_kv(revision)).await {
+    let found = match handle.read(move |state| state.keyspace().hash_kv(revision)).await {
         Ok(found) => found,
         Err(stopped) => {
             return error(StatusCode::INTERNAL_SERVER_ERROR, &crate::rpc::Status::from(stopped).message);
@@ -157,7 +157,7 @@ async fn hash_kv(body: &[u8], handle: &Handle) -> Response<Bytes> {
     match found {
         Ok(found) => {
             let hashed = Hashed {
-                header: HashHeader { revision: handle.state().keyspace.revision() as i64 },
+                header: HashHeader { revision: handle.state().keyspace().revision() as i64 },
                 hash: found.hash,
                 compact_revision: found.compact_revision,
                 hash_revision: found.revision,

@@ -13,7 +13,7 @@ use crate::{ApplyError, Executed, Outcome};
 
 impl State {
     pub(super) fn writer(&self) -> Writer<'_> {
-        Writer::new(&self.shared.keyspace, &self.shared.lessor, self.revisions.current)
+        Writer::new(&self.keyspace, &self.shared.lessor, self.revisions.current)
     }
 
     /// Takes what a writer has come to into the effect.
@@ -23,7 +23,7 @@ impl State {
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.shared.keyspace, self.revisions.current, self.revisions.current, &[])
+        Reader::new(&self.keyspace, self.revisions.current, self.revisions.current, &[])
     }
 
     /// A range that came by the log: older members propose some.

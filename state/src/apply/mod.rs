@@ -17,4 +17,4 @@ mod tests;
 mod txn;
 
 pub use rows::Row;
-pub use state::{Applied, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};
+pub use state::{Applied, Backwards, ConfChanged, Halt, LoadError, Settings, Shared, State, Tables, Want};

@@ -36,7 +36,7 @@ impl Shared {
     /// it, so it is for tests, as in etcd.
     pub fn hash(&self) -> (u32, u64) {
         let rows = self.rows();
-        let (records, revision) = self.keyspace.hash_records();
+        let (records, revision) = self.keyspace().hash_records();
         let mut sum = Checksum::default();
         let add = |sum: Checksum, bytes: &[u8]| sum.then(Checksum::of(bytes));
         for table in Table::ALL {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use ferrite_proto::etcdserverpb::AlarmType;
 use ferrite_proto::membershippb;
 use ferrite_raft::{ConfState, Index, NodeId, Term};
@@ -22,6 +23,8 @@ use crate::{ApplyError, Outcome};
 #[derive(Debug)]
 pub struct State {
     pub(super) shared: Shared,
+    /// The one that readers hold, too.
+    pub(super) keyspace: Arc<Keyspace>,
     pub(super) revisions: Progress,
     pub(super) tables: Tables,
     /// Whether the published tables are older than ours.
@@ -50,13 +53,19 @@ pub struct Tables {
 /// What readers hold of the state: it goes on while they look.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    pub keyspace: Arc<Keyspace>,
+    keyspace: Arc<ArcSwap<Keyspace>>,
     pub lessor: Arc<SharedLessor>,
     pub counts: Arc<Counts>,
     tables: Arc<RwLock<Arc<Tables>>>,
 }
 
 impl Shared {
+    /// All keys and revisions. A reader holds on to what it has begun with: a snapshot from a peer puts another in its
+    /// place.
+    pub fn keyspace(&self) -> Guard<Arc<Keyspace>> {
+        self.keyspace.load()
+    }
+
     /// Members, versions and alarms as of the last published entry.
     pub fn tables(&self) -> Arc<Tables> {
         self.tables.read().clone()
@@ -120,6 +129,16 @@ pub enum Halt {
     NoVersion { index: Index, version: String },
     #[error("entry {index} moves the cluster to version {version}; this member runs {ours}: it has to be upgraded")]
     TooOld { index: Index, version: ClusterVersion, ours: ClusterVersion },
+}
+
+/// A snapshot holds less than this member has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the snapshot ends at revision {theirs}, and this member holds revision {ours} already: it is not of this cluster"
+)]
+pub struct Backwards {
+    ours: u64,
+    theirs: u64,
 }
 
 /// Why a store cannot be taken in.
@@ -190,14 +209,34 @@ impl State {
             rows.push(row(Table::Auth, tables::AUTH_REVISION, 1_u64.to_be_bytes().to_vec()));
         }
         let shared = Shared {
-            keyspace: loaded.keyspace,
+            keyspace: Arc::new(ArcSwap::new(loaded.keyspace.clone())),
             lessor: Arc::new(SharedLessor::new(lessor)),
             counts: Arc::default(),
             tables: Arc::new(RwLock::new(Arc::new(tables.clone()))),
         };
-        let revisions = Progress { current: shared.keyspace.revision(), compacted };
+        let revisions = Progress { current: loaded.keyspace.revision(), compacted };
         let trimmer = Trimmer::new(compacted);
-        Ok((State { shared, revisions, tables, tables_changed: false, trimmer, rows }, loaded.dead))
+        let keyspace = loaded.keyspace;
+        Ok((State { shared, keyspace, revisions, tables, tables_changed: false, trimmer, rows }, loaded.dead))
+    }
+
+    /// Goes on as another state, which holds at least all that this one does: that of a snapshot from a peer. Whoever
+    /// holds what readers hold sees it from now on.
+    ///
+    /// # Errors
+    /// If revisions would go back: then it is no state of this cluster.
+    pub fn become_another(&mut self, other: State) -> Result<(), Backwards> {
+        let (ours, theirs) = (self.revisions.current, other.revisions.current);
+        if theirs < ours {
+            return Err(Backwards { ours, theirs });
+        }
+        let State { shared, keyspace, revisions, tables, trimmer, rows, .. } = other;
+        self.shared.lessor.take_over(&shared.lessor);
+        *self.shared.tables.write() = Arc::new(tables.clone());
+        self.shared.keyspace.store(keyspace.clone());
+        *self =
+            State { shared: self.shared.clone(), keyspace, revisions, tables, tables_changed: false, trimmer, rows };
+        Ok(())
     }
 
     /// What readers hold.
@@ -260,7 +299,7 @@ impl State {
 
     /// Lets readers see all that was applied. To be called when its effects are in the window.
     pub fn publish(&mut self) {
-        self.shared.keyspace.publish(self.revisions.current, self.revisions.compacted);
+        self.keyspace.publish(self.revisions.current, self.revisions.compacted);
         if std::mem::take(&mut self.tables_changed) {
             *self.shared.tables.write() = Arc::new(self.tables.clone());
         }
@@ -283,7 +322,7 @@ impl State {
 
     /// Takes out of the index what nobody can see any more, for about so many keys.
     pub fn trim_step(&mut self, keys: usize) -> Trimmed {
-        let trimmed = self.trimmer.step(&self.shared.keyspace, keys);
+        let trimmed = self.trimmer.step(&self.keyspace, keys);
         if let Some(finished) = trimmed.finished {
             self.tables.marks.finished = Some(finished);
             self.tables_changed = true;

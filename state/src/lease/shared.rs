@@ -27,6 +27,12 @@ impl SharedLessor {
         self.lock().is_primary()
     }
 
+    /// Goes on with the leases of another, which is left without any.
+    pub fn take_over(&self, other: &SharedLessor) {
+        let leases = std::mem::replace(&mut *other.lock(), Lessor::new(0));
+        *self.lock() = leases;
+    }
+
     /// See [`Lessor::renew`].
     pub fn renew(&self, id: LeaseId, now: Millis) -> Result<Renewal, NotPrimary> {
         self.lock().renew(id, now)

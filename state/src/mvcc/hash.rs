@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn hash(machine: &Machine, revision: i64) -> (u32, i64, i64) {
-        let hash = machine.state.shared().keyspace.hash_kv(revision).unwrap();
+        let hash = machine.state.shared().keyspace().hash_kv(revision).unwrap();
         (hash.hash, hash.compact_revision, hash.revision)
     }
 
@@ -245,7 +245,7 @@ mod tests {
                 for (round, expected) in expected.into_iter().enumerate() {
                     let count = if round + 1 == at_the_end.len() { 1210 } else { CYCLE };
                     (revision..=revision + count).for_each(|i| put(&mut machine, i));
-                    let current = machine.state.shared().keyspace.revision() as i64;
+                    let current = machine.state.shared().keyspace().revision() as i64;
                     let asked = if last { current } else { revision + count / 2 };
                     assert_eq!(hash(&machine, asked), (expected, before, asked), "round {round}, trimmed: {trims}");
                     compact(&mut machine, asked);
@@ -275,10 +275,10 @@ mod tests {
             assert_eq!(hash(&machine, stop), before);
             start += CYCLE;
         }
-        let hashes = machine.state.shared().keyspace.compaction_hashes();
+        let hashes = machine.state.shared().keyspace().compaction_hashes();
         assert_eq!(hashes.len(), REMEMBERED);
         let oldest = hashes[0].revision;
-        assert!(machine.state.shared().keyspace.hash_kv(oldest - CYCLE).is_err(), "an older one is forgotten");
+        assert!(machine.state.shared().keyspace().hash_kv(oldest - CYCLE).is_err(), "an older one is forgotten");
         assert_eq!(hash(&machine, -1).0, crc32c::crc32c(b"key"));
     }
 }

@@ -107,21 +107,21 @@ impl Machine {
     }
 
     pub fn range(&self, request: &pb::RangeRequest) -> Answer {
-        match self.state.shared().keyspace.range(request) {
+        match self.state.shared().keyspace().range(request) {
             Ok(range) => answer(&Response::Range(range)),
             Err(error) => refused(error),
         }
     }
 
     fn read_txn(&self, txn: &Txn) -> Answer {
-        match self.state.shared().keyspace.txn_read(txn, &mut Unlimited) {
+        match self.state.shared().keyspace().txn_read(txn, &mut Unlimited) {
             Ok(txn) => answer(&Response::Txn(txn)),
             Err(error) => refused(error),
         }
     }
 
     pub fn hash(&self, revision: i64) -> Answer {
-        let keyspace = &self.state.shared().keyspace;
+        let keyspace = &self.state.shared().keyspace();
         match keyspace.hash_kv(revision) {
             Ok(hash) => Answer::HashKv(pb::HashKvResponse {
                 header: header(keyspace.revision() as i64),
@@ -135,7 +135,8 @@ impl Machine {
 
     /// The same range as a stream of parts, put together again.
     pub fn streamed(&self, request: &pb::RangeRequest, most_keys: u64) -> Answer {
-        let view = match self.state.shared().keyspace.view(request.revision) {
+        let keyspace = self.state.shared().keyspace();
+        let view = match keyspace.view(request.revision) {
             Ok(view) => view,
             Err(error) => return refused(error.into()),
         };

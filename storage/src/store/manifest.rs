@@ -13,7 +13,7 @@ use super::format::{Bad, FileHeader, FileKind, HEADER_BYTES, u64_at};
 use super::frame::Span;
 use crate::vfs::{self, File, Mode, Vfs};
 
-const NAME: &str = "MANIFEST";
+pub(super) const MANIFEST: &str = "MANIFEST";
 const NEW_NAME: &str = "MANIFEST.tmp";
 
 /// Lengths of the fixed part of its body, and of what it says of a sealed segment.
@@ -127,7 +127,7 @@ impl<V: Vfs> Home<V> {
     }
 
     pub(super) fn manifest_path(&self) -> PathBuf {
-        self.path(NAME)
+        self.path(MANIFEST)
     }
 
     pub(super) fn read_manifest(&self) -> Result<Manifest, StoreError> {

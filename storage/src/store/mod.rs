@@ -16,6 +16,7 @@ mod export;
 mod format;
 mod frame;
 mod import;
+mod install;
 mod manifest;
 mod open;
 pub(crate) mod places;
@@ -48,6 +49,7 @@ pub use clean::Cleaned;
 pub use error::StoreError;
 pub use export::Export;
 pub use import::{ImportError, Imported};
+pub use install::{received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};
 pub use snapshot::{StoreSnapshot, TableRows};
 

@@ -209,6 +209,9 @@ pub struct Survey {
     /// The snapshots that it may start from: those that the log has a record of, and that are committed. In the order of
     /// their records; the first is that of the empty log if its record is still there.
     pub snapshots: Vec<SnapshotMeta>,
+    /// The last snapshot whose record is there, if it is ahead of all that is known to be committed: it came from a leader,
+    /// and the hard state that was to follow on it was not written any more.
+    pub received: Option<SnapshotMeta>,
 }
 
 /// Looks through a log without touching it.
@@ -219,8 +222,9 @@ pub fn survey<V: Vfs>(vfs: &V, dir: &Path) -> Result<Survey, WalError> {
     }
     let reading = read(vfs, dir, segment::behind_gap(&names), Keep::Nothing, Mode::Read)?;
     let Contents { mut snapshots, hard_state, metadata, .. } = reading.contents;
+    let received = snapshots.last().filter(|meta| meta.index > hard_state.commit).cloned();
     snapshots.retain(|meta| meta.index <= hard_state.commit);
-    Ok(Survey { metadata: metadata.unwrap_or_default(), snapshots })
+    Ok(Survey { metadata: metadata.unwrap_or_default(), snapshots, received })
 }
 
 /// The snapshots that a member may start from.

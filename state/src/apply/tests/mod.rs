@@ -41,7 +41,7 @@ fn run(seed: u64, validity: Validity, steps: usize) -> Vec<(Step, Answer)> {
         follower.step(&step);
         history.push((step, expected));
 
-        let keyspace = machine.state.shared().keyspace.clone();
+        let keyspace = machine.state.shared().keyspace().clone();
         assert_eq!(
             (keyspace.revision() as i64, keyspace.compacted()),
             (model.current(), model.compacted()),
@@ -115,7 +115,7 @@ fn agree(one: &mut Machine, two: &mut Machine, seed: u64) {
     one.check_rows();
     let records = |machine: &Machine| machine.effects.iter().flat_map(|e| e.records.clone()).collect::<Vec<_>>();
     assert_eq!(records(one), records(two), "seed {seed}");
-    let current = one.state.shared().keyspace.revision() as i64;
+    let current = one.state.shared().keyspace().revision() as i64;
     assert_eq!(one.hash(current), two.hash(current), "seed {seed}");
     let finished = one.rows.get(&(Table::Meta, "finishedCompactRev".into()));
     assert_eq!(finished, one.rows.get(&(Table::Meta, "scheduledCompactRev".into())), "seed {seed}");
@@ -178,7 +178,7 @@ fn readers_see_only_what_is_published() {
     machine
         .apply_unpublished(&crate::Command::Compaction(pb::CompactionRequest { revision: 3, physical: false }))
         .unwrap();
-    let keyspace = machine.state.shared().keyspace.clone();
+    let keyspace = machine.state.shared().keyspace().clone();
     assert_eq!((keyspace.revision(), keyspace.compacted()), (2, -1));
     let view = keyspace.view(0).unwrap();
     let mut keys = Vec::new();

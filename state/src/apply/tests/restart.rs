@@ -14,7 +14,7 @@ use crate::cluster::Member;
 use crate::command::{Command, ConfChange, MemberChange, Txn};
 use crate::random::Random;
 use crate::testing::{Generator, Machine, Model, Step, Validity};
-use crate::{Settings, State, Want};
+use crate::{Settings, Shared, State, Want};
 
 const IDENTITY: Identity = Identity { node_id: 1, cluster_id: 2 };
 
@@ -190,17 +190,25 @@ fn run(seed: u64, length: usize) {
     assert_eq!(stored.state.tables(), plain.state.tables(), "seed {seed}");
     plain.check_rows();
     assert_eq!(stored.state.shared().hash(), plain.state.shared().hash(), "seed {seed}");
-    let (one, two) = (stored.state.shared(), plain.state.shared());
-    assert_eq!(one.keyspace.revision(), two.keyspace.revision(), "seed {seed}");
-    assert_eq!(one.keyspace.compacted(), two.keyspace.compacted(), "seed {seed}");
+    check_shared(seed, stored.state.shared(), plain.state.shared());
+}
+
+/// Readers of both see the same.
+fn check_shared(seed: u64, one: &Shared, two: &Shared) {
+    assert_eq!(one.keyspace().revision(), two.keyspace().revision(), "seed {seed}");
+    assert_eq!(one.keyspace().compacted(), two.keyspace().compacted(), "seed {seed}");
     // Only who compacted remembers the hashes of compactions.
-    let current = one.keyspace.revision() as i64;
-    if current > one.keyspace.compacted() {
-        assert_eq!(one.keyspace.hash_kv(current), two.keyspace.hash_kv(current), "seed {seed}");
+    let current = one.keyspace().revision() as i64;
+    if current > one.keyspace().compacted() {
+        assert_eq!(one.keyspace().hash_kv(current), two.keyspace().hash_kv(current), "seed {seed}");
     }
-    for revision in one.keyspace.compacted().max(1)..=current {
+    for revision in one.keyspace().compacted().max(1)..=current {
         let all = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), revision, ..Default::default() };
-        assert_eq!(one.keyspace.range(&all).unwrap(), two.keyspace.range(&all).unwrap(), "seed {seed}, at {revision}");
+        assert_eq!(
+            one.keyspace().range(&all).unwrap(),
+            two.keyspace().range(&all).unwrap(),
+            "seed {seed}, at {revision}"
+        );
     }
     for lease in (-2..2).filter_map(crate::lease::LeaseId::new) {
         assert_eq!(one.lessor.lock().keys(lease), two.lessor.lock().keys(lease), "seed {seed}, lease {lease}");
@@ -212,5 +220,30 @@ fn run(seed: u64, length: usize) {
 fn one_log_comes_to_the_same_whatever_crashes() {
     for seed in 0..60 {
         run(seed, 150);
+    }
+}
+
+/// A follower that was left behind goes on as the state that its leader sends, for all who hold what readers hold.
+#[test]
+fn a_state_becomes_another() {
+    for seed in 0..20 {
+        let log = log(seed, 120);
+        let (mut behind, mut ahead) = (Machine::new(Want::Effect), Machine::new(Want::Effect));
+        for (number, command) in log.iter().enumerate() {
+            let _ = ahead.apply(command);
+            if number < 40 {
+                let _ = behind.apply(command);
+            }
+        }
+        let (held, before) = (behind.state.shared().clone(), behind.state.shared().keyspace().clone());
+        let revision = before.revision();
+        let rows = ahead.rows.iter().map(|((table, key), value)| (*table, key.clone(), value.clone()));
+        let revisions = ahead.state.shared().keyspace().revisions().clone();
+        let (other, _) = State::load(rows, revisions, Settings::default()).unwrap();
+        behind.state.become_another(other).unwrap();
+        assert_eq!(held.tables().cluster, ahead.state.tables().cluster, "seed {seed}");
+        check_shared(seed, &held, ahead.state.shared());
+        // Who was reading goes on with what it had.
+        assert_eq!(before.revision(), revision);
     }
 }

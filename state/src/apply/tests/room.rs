@@ -37,7 +37,7 @@ fn txn(ops: Vec<Request>) -> Txn {
 #[test]
 fn a_range_is_read_if_there_is_room() {
     let machine = filled(100, 200);
-    let keyspace = machine.state.shared().keyspace.clone();
+    let keyspace = machine.state.shared().keyspace().clone();
     let room_for_keys = |request: &pb::RangeRequest| {
         let whole = keyspace.range(request).unwrap().kvs.iter().map(|kv| kv.len() as u64 + 8).sum::<u64>();
         (
@@ -78,7 +78,8 @@ fn a_range_is_read_if_there_is_room() {
 #[test]
 fn a_part_of_a_stream_can_be_asked_for_again() {
     let machine = filled(10, 200);
-    let view = machine.state.shared().keyspace.view(0).unwrap();
+    let keyspace = machine.state.shared().keyspace();
+    let view = keyspace.view(0).unwrap();
     let mut stream = RangeStream::new(&all());
     let mut keys = 0;
     loop {
@@ -95,14 +96,14 @@ fn a_part_of_a_stream_can_be_asked_for_again() {
 #[test]
 fn a_transaction_is_carried_out_though_its_answer_is_too_large() {
     let mut machine = filled(20, 1 << 20);
-    let before = machine.state.shared().keyspace.revision();
+    let before = machine.state.shared().keyspace().revision();
     let put = pb::PutRequest { key: "z".into(), value: "z".into(), ..Default::default() };
     // 127 times 20 MiB are more than 2 GiB. The bytes are shared, so it costs little to try.
     let ranges = |count| std::iter::repeat_n(Request::RequestRange(all()), count);
     let ops = ranges(127).chain([Request::RequestPut(put)]).collect();
     let outcome = machine.apply(&Command::Txn(txn(ops)));
     assert_eq!(outcome, Ok(Response::TooLarge { revision: before as i64 + 1 }));
-    let keyspace = &machine.state.shared().keyspace;
+    let keyspace = &machine.state.shared().keyspace();
     let written = pb::RangeRequest { key: "z".into(), ..Default::default() };
     assert_eq!((keyspace.revision(), keyspace.range(&written).unwrap().count), (before + 1, 1));
     let ops = ranges(3).chain([Request::RequestDeleteRange(pb::DeleteRangeRequest::default())]).collect();

@@ -1,0 +1,205 @@
+//! A snapshot that arrives: a whole database, made into a store and a state beside those that run.
+//!
+//!   pieces ──▶ snap/tmp-… ──synced──▶ snap/<index>.snap.db ──▶ store.<index> ──▶ state ──▶ Prepared, for the member
+//!                                                                  └──▶ Place ──▶ the store keeper
+//!
+//! What holds: one at a time. Nothing of what runs is touched, and what a crash leaves is removed when the member starts,
+//! unless the log has a record of the snapshot: then it is the store from there on. Whatever is wrong with what arrives is
+//! the sender's to be told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ferrite_raft::{Index, SnapshotMeta, Term};
+use ferrite_state::{LoadError, Settings, State};
+use ferrite_storage::store::{self, Identity, ImportError, Store, StoreError, received_dir};
+use ferrite_storage::vfs::{self, File, Mode, Vfs};
+use ferrite_storage::{Revision, WindowWriter};
+use parking_lot::Mutex;
+
+use crate::bootstrap::{Directories, Ids};
+
+/// The state that a snapshot holds, ready to go on with.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The last entry that is in it, and its term.
+    pub index: Index,
+    pub term: Term,
+    pub state: State,
+    /// Where what is applied behind it goes.
+    pub window: WindowWriter,
+    /// What loading the state left for the store to forget.
+    pub dead: Vec<Revision>,
+}
+
+/// Why a snapshot cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error("another snapshot is being received")]
+    Busy,
+    #[error(
+        "the database is whole up to entry {found} of term {found_term}, and the snapshot stands at {expected} of term \
+         {expected_term}"
+    )]
+    OtherEntry { found: Index, found_term: Term, expected: Index, expected_term: Term },
+    #[error(transparent)]
+    Io(#[from] vfs::Error),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    State(#[from] LoadError),
+}
+
+/// The place of the store that is to follow on the one that runs: there is one.
+#[derive(Debug)]
+pub struct Place<V: Vfs>(Arc<Mutex<Held<V>>>);
+
+#[derive(Debug)]
+enum Held<V: Vfs> {
+    Nothing,
+    /// Somebody is at work.
+    Arriving,
+    Ready(Box<Store<V>>),
+}
+
+impl<V: Vfs> Clone for Place<V> {
+    fn clone(&self) -> Self {
+        Place(self.0.clone())
+    }
+}
+
+impl<V: Vfs> Default for Place<V> {
+    fn default() -> Self {
+        Place(Arc::new(Mutex::new(Held::Nothing)))
+    }
+}
+
+impl<V: Vfs> Place<V> {
+    /// Takes the store that is ready, if one is, and leaves the place free.
+    pub(crate) fn take(&self) -> Option<Box<Store<V>>> {
+        let mut held = self.0.lock();
+        match std::mem::replace(&mut *held, Held::Nothing) {
+            Held::Ready(store) => Some(store),
+            other => {
+                *held = other;
+                None
+            }
+        }
+    }
+
+    fn reserve(&self) -> Result<(), ReceiveError> {
+        let mut held = self.0.lock();
+        match *held {
+            Held::Nothing => *held = Held::Arriving,
+            Held::Arriving | Held::Ready(_) => return Err(ReceiveError::Busy),
+        }
+        Ok(())
+    }
+
+    /// Nothing came of it.
+    fn give_up(&self) {
+        let mut held = self.0.lock();
+        if matches!(*held, Held::Arriving) {
+            *held = Held::Nothing;
+        }
+    }
+}
+
+/// Where snapshots arrive.
+#[derive(Clone, Debug)]
+pub struct Receiver<V: Vfs> {
+    vfs: V,
+    directories: Directories,
+    identity: Identity,
+    settings: Settings,
+    options: store::Options,
+    place: Place<V>,
+}
+
+impl<V: Vfs> Receiver<V> {
+    pub fn new(
+        vfs: V,
+        directories: Directories,
+        ids: Ids,
+        settings: Settings,
+        options: store::Options,
+        place: Place<V>,
+    ) -> Receiver<V> {
+        let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
+        Receiver { vfs, directories, identity, settings, options, place }
+    }
+
+    /// Begins to receive the database of a snapshot.
+    pub fn begin(&self, meta: &SnapshotMeta) -> Result<Arriving<V>, ReceiveError> {
+        self.place.reserve()?;
+        let path = self.directories.snapshots.join(format!("tmp-{:016x}.snap.db", meta.index.0));
+        let opened = self.vfs.open(&path, Mode::Create).and_then(|file| file.set_len(0).map(|()| file));
+        match opened {
+            Ok(file) => Ok(Arriving { receiver: self.clone(), meta: meta.clone(), path, file, length: 0 }),
+            Err(error) => {
+                self.place.give_up();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes a store of a database, and loads it.
+    fn prepare(&self, database: &Path, meta: &SnapshotMeta) -> Result<(Store<V>, Prepared), ReceiveError> {
+        let dir = received_dir(&self.directories.store, meta.index);
+        let imported = Store::import(&self.vfs, database, &dir, self.identity, self.options)?;
+        if (imported.applied, imported.term) != (meta.index, meta.term) {
+            return Err(ReceiveError::OtherEntry {
+                found: imported.applied,
+                found_term: imported.term,
+                expected: meta.index,
+                expected_term: meta.term,
+            });
+        }
+        let (store, opened) = Store::open(self.vfs.clone(), &dir, self.identity, meta.index, self.options)?;
+        let (state, dead) = State::load(opened.rows, opened.revisions, self.settings)?;
+        Ok((store, Prepared { index: meta.index, term: meta.term, state, window: opened.window, dead }))
+    }
+}
+
+/// A database that is arriving. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Arriving<V: Vfs> {
+    receiver: Receiver<V>,
+    meta: SnapshotMeta,
+    path: PathBuf,
+    file: V::File,
+    length: u64,
+}
+
+impl<V: Vfs> Arriving<V> {
+    /// Writes the next piece.
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), ReceiveError> {
+        self.file.write_at(piece, self.length)?;
+        self.file.start_writeback(self.length, piece.len() as u64);
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    /// All has arrived: makes it durable, and all of it ready. Takes as long as reading it, and writing it again.
+    pub fn finish(mut self) -> Result<Prepared, ReceiveError> {
+        let Receiver { vfs, directories, place, .. } = &self.receiver.clone();
+        self.file.sync_data()?;
+        let database = directories.snapshots.join(format!("{:016x}.snap.db", self.meta.index.0));
+        vfs.rename(&self.path, &database)?;
+        self.path = database;
+        vfs.sync_dir(&directories.snapshots)?;
+        let (store, prepared) = self.receiver.prepare(&self.path, &self.meta)?;
+        *place.0.lock() = Held::Ready(Box::new(store));
+        Ok(prepared)
+    }
+}
+
+impl<V: Vfs> Drop for Arriving<V> {
+    fn drop(&mut self) {
+        // The store is made of it by now, or never will be. If it cannot be removed, the next start does it.
+        let _ = self.receiver.vfs.remove_file(&self.path);
+        self.receiver.place.give_up();
+    }
+}

@@ -1,0 +1,98 @@
+//! Another store in the place of the one there is: one that was made of what a leader sent, when the log says so.
+//!
+//!   store, store.<index>  ──▶  store.old, store.<index>  ──▶  store.old, store  ──▶  store
+//!
+//! What holds: the log's snapshot record is durable before the first step, so that whoever opens the member finds a store
+//! beside the one that the log means, and finishes. A directory without a MANIFEST is no store. What lies there for
+//! another record was left by a crash, and goes.
+
+use std::path::{Path, PathBuf};
+
+use ferrite_raft::Index;
+
+use super::Store;
+use super::error::StoreError;
+use super::manifest::MANIFEST;
+use crate::vfs::Vfs;
+
+/// Where a store is made of what was received for a snapshot, beside the store of the member.
+pub fn received_dir(store: &Path, index: Index) -> PathBuf {
+    store.with_extension(format!("{:016x}", index.0))
+}
+
+fn old_dir(store: &Path) -> PathBuf {
+    store.with_extension("old")
+}
+
+/// Before a member's store is opened: puts the one that was received for the log's last snapshot record in its place, if
+/// that had not been done, and removes what else a crash has left. Says whether it did.
+pub fn settle<V: Vfs>(vfs: &V, store: &Path, record: Index) -> Result<bool, StoreError> {
+    let received = received_dir(store, record);
+    let is_due = vfs.exists(&received.join(MANIFEST))?;
+    if is_due {
+        replace(vfs, store, &received)?;
+    }
+    let Some(parent) = store.parent().filter(|_| store.file_name().is_some()) else { return Ok(is_due) };
+    if !vfs.exists(parent)? {
+        return Ok(is_due);
+    }
+    for name in vfs.read_dir(parent)? {
+        let path = parent.join(&name);
+        if is_left_over(store, &path) {
+            discard(vfs, &path)?;
+        }
+    }
+    Ok(is_due)
+}
+
+/// Whether it is a directory that receiving or replacing has made.
+fn is_left_over(store: &Path, path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_received = extension.len() == 16 && u64::from_str_radix(extension, 16).is_ok();
+    path.with_extension("") == store.with_extension("") && (extension == "old" || is_received)
+}
+
+/// Puts one directory in the place of another, which goes.
+fn replace<V: Vfs>(vfs: &V, store: &Path, received: &Path) -> Result<(), StoreError> {
+    let (old, parent) = (old_dir(store), store.parent().unwrap_or(Path::new("")));
+    if vfs.exists(store)? {
+        vfs.remove_dir_all(&old)?;
+        vfs.rename(store, &old)?;
+        // In this order on disk, too: what is there must always be one of the three that lead to the new store.
+        vfs.sync_dir(parent)?;
+    }
+    vfs.rename(received, store)?;
+    vfs.sync_dir(parent)?;
+    Ok(vfs.remove_dir_all(&old)?)
+}
+
+/// Removes a store that is not wanted. A crash must not leave it without some of its files, and with its MANIFEST.
+fn discard<V: Vfs>(vfs: &V, dir: &Path) -> Result<(), StoreError> {
+    let manifest = dir.join(MANIFEST);
+    if vfs.exists(&manifest)? {
+        vfs.remove_file(&manifest)?;
+        vfs.sync_dir(dir)?;
+    }
+    Ok(vfs.remove_dir_all(dir)?)
+}
+
+impl<V: Vfs> Store<V> {
+    /// Puts this store, which was made beside another, in the place of that one. Who reads from the other may go on.
+    pub fn take_the_place_of(&mut self, other: &mut Store<V>) -> Result<(), StoreError> {
+        // Nothing may be written there any more, whatever comes of this.
+        other.is_poisoned = true;
+        // Whoever asks how large the store is, asks for this one from now on.
+        self.shared.sizes = other.shared.sizes.clone();
+        let place = other.home.dir.clone();
+        self.change(|store| {
+            replace(&store.home.vfs, &place, &store.home.dir)?;
+            store.home.dir = place;
+            Ok(())
+        })
+    }
+
+    /// Removes this store, which was made beside another and is not wanted.
+    pub fn remove(self) -> Result<(), StoreError> {
+        discard(&self.home.vfs, &self.home.dir)
+    }
+}
