@@ -9,7 +9,7 @@ use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, Parts, Star
 use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Pace,
-    Progress, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
+    Progress, Receiver, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
 };
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
@@ -26,7 +26,7 @@ use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, PeerLane, Signals};
 use crate::membership::Membership;
-use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster};
+use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster, SnapshotSender, SnapshotTaker};
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
 use crate::read_pool::{ReadThread, read_pool};
@@ -104,7 +104,7 @@ pub fn assemble<V: Vfs>(
     let (directories, beginning) = (directories(config), begin.map(|begin| &begin.beginning));
     let parts = bootstrap::open(vfs, &directories, beginning, timing, settings, FileOptions::default(), raft_log)?;
     let known = begin.map(|begin| begin.known.clone()).unwrap_or_default();
-    Ok(wire(parts, config, compaction, known, surroundings))
+    Ok(wire(vfs, parts, config, compaction, known, settings, surroundings))
 }
 
 /// Ticks until an election.
@@ -113,10 +113,12 @@ pub fn election_ticks(config: &Config) -> u32 {
 }
 
 fn wire<V: Vfs>(
+    vfs: &V,
     parts: Parts<V>,
     config: &Config,
     compaction: Option<AutoCompaction>,
     known: Vec<(NodeId, Vec<String>)>,
+    settings: Settings,
     surroundings: &Surroundings,
 ) -> Assembled<V> {
     let Surroundings { clock, registry, logger, halt, peer_runtime } = surroundings;
@@ -133,10 +135,15 @@ fn wire<V: Vfs>(
     let request_ids = Arc::new(RequestIds::new(ids.member, unix_ms()));
     let shared = state.shared().clone();
     let (arriving, removed) = (Arc::<Lane>::default(), watch::Sender::new(false));
+    let sizes = store.shared_sizes();
+    let keeper = StoreKeeper::new(store, StoreTiming::new(registry));
+    let receiver =
+        Receiver::new(vfs.clone(), directories(config), ids, settings, FileOptions::default().store, keeper.place());
     let inlet = Inlet {
         member: outlets.member.clone(),
         state: shared.clone(),
         lane: arriving.clone(),
+        snapshots: Arc::new(SnapshotTaker { receiver, member: outlets.member.clone(), reads: reads.clone() }),
         removed: removed.clone(),
     };
     let transport = {
@@ -153,7 +160,7 @@ fn wire<V: Vfs>(
         progress: progress.clone(),
         signals: Arc::new(Signals::default()),
         state: shared.clone(),
-        sizes: store.shared_sizes(),
+        sizes,
         clock,
         limits: CallLimits {
             request_bytes: config.limits.max_request_bytes as usize,
@@ -184,10 +191,18 @@ fn wire<V: Vfs>(
         member: (member, member_inbox),
         log: (LogWriter::new(log, snapshots, keep, LogTiming::new(registry)), log_inbox),
         apply: (Applier::new(state, window, progress, applied.0, trim_pace(config), timing), apply_inbox),
-        store: (StoreKeeper::new(store, StoreTiming::new(registry)), store_inbox),
+        store: (keeper, store_inbox),
         reads: read_threads,
     };
-    Assembled { owners, door, peers: PeerLane { transport, arriving }, roster, removed, warnings }
+    let snapshots = SnapshotSender {
+        transport: transport.clone(),
+        store: door.outlets.store.clone(),
+        member: door.outlets.member.clone(),
+        reads: door.reads.clone(),
+        runtime: peer_runtime.clone(),
+        halt: halt.clone(),
+    };
+    Assembled { owners, door, peers: PeerLane { transport, snapshots, arriving }, roster, removed, warnings }
 }
 
 fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>, registry: &Registry) -> Duties {

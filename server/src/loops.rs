@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
-use crate::peers::Lane;
+use crate::peers::{Lane, SnapshotSender};
 use crate::post::{Post, Reply};
 
 /// The log says that all is synced when nothing has come for so long.
@@ -131,6 +131,7 @@ struct MemberLoop {
 #[derive(Clone, Debug)]
 pub struct PeerLane {
     pub transport: Transport,
+    pub snapshots: SnapshotSender,
     pub arriving: Arc<Lane>,
 }
 
@@ -180,14 +181,11 @@ impl StandIn for MemberSeat {
 }
 
 impl PeerLane {
-    fn send(&self, messages: Vec<Message>, member: &Outlet<MemberInput>) {
+    fn send(&self, messages: Vec<Message>) {
         let (snapshots, others): (Vec<Message>, Vec<Message>) =
             messages.into_iter().partition(|message| matches!(message.body, Body::Snapshot(_)));
         self.transport.send(others);
-        for snapshot in snapshots {
-            // Its database cannot be sent yet.
-            hand_on(member, Input::SnapshotSent { to: snapshot.to, arrived: false });
-        }
+        snapshots.into_iter().for_each(|snapshot| self.snapshots.send(snapshot));
     }
 }
 
@@ -214,7 +212,7 @@ impl MemberLoop {
         // Before any message of this turn is sent.
         signals.reads_at_once.store(member.reads_need_no_round(), Ordering::SeqCst);
         // A leader's entries go out while its own disk still works on them.
-        peers.send(out.messages, &outlets.member);
+        peers.send(out.messages);
         for save in out.save.drain(..) {
             hand_on(&outlets.log, LogJob::Save(save));
         }

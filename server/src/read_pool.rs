@@ -2,14 +2,16 @@
 //!
 //!   net thread: run(read) ──in turn──▶ read thread ──answer──▶ post ──▶ net thread
 //!
-//! Each read is waited for by a call, so there are never more of them than calls. One whose call has been given up is
-//! not begun.
+//! Each read is waited for by a call, so there are never more of them than calls; a snapshot to or from a peer takes a step
+//! at a time. One whose call has been given up is not begun.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ferrite_member::{Inbox, Outlet, Waiter, inbox};
+
+use tokio::sync::oneshot;
 
 use crate::handle::CallError;
 use crate::post::{Post, call};
@@ -19,10 +21,11 @@ const THREADS: usize = 2;
 
 type Read = Box<dyn FnOnce() + Send>;
 
-/// Where reads are handed in.
+/// Where reads are handed in. Clones are the same.
+#[derive(Clone)]
 pub struct ReadPool {
     threads: Vec<Outlet<Read>>,
-    turn: AtomicUsize,
+    turn: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for ReadPool {
@@ -43,7 +46,7 @@ impl fmt::Debug for ReadThread {
 /// A pool, and what its threads run.
 pub fn read_pool() -> (ReadPool, Vec<ReadThread>) {
     let (threads, inboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| inbox()).unzip();
-    let pool = ReadPool { threads, turn: AtomicUsize::new(0) };
+    let pool = ReadPool { threads, turn: Arc::default() };
     (pool, inboxes.into_iter().map(ReadThread).collect())
 }
 
@@ -62,9 +65,31 @@ impl ReadPool {
                 post.flush();
             }
         });
-        let thread = &self.threads[self.turn.fetch_add(1, Relaxed) % self.threads.len()];
-        thread.push(read).map_err(|_| CallError::Stopped)?;
+        self.hand_in(read).map_err(|_| CallError::Stopped)?;
         awaited.await.ok_or(CallError::Stopped)
+    }
+
+    /// The same for a task that is not on a net thread. `None` if the threads have ended.
+    pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let work = move || {
+            if !sender.is_closed() {
+                // Who waits for it may have given up since.
+                let _ = sender.send(work());
+            }
+        };
+        self.hand_in(Box::new(work)).ok()?;
+        receiver.await.ok()
+    }
+
+    /// Begins something that nobody waits for.
+    pub fn start(&self, work: impl FnOnce() + Send + 'static) {
+        // Threads that have ended do nothing any more: the process is ending.
+        let _ = self.hand_in(Box::new(work));
+    }
+
+    fn hand_in(&self, read: Read) -> Result<(), Read> {
+        self.threads[self.turn.fetch_add(1, Relaxed) % self.threads.len()].push(read)
     }
 
     /// Ends the threads when what waits is done.

@@ -18,8 +18,12 @@ use crate::rpc::{Caller, Replies, Status};
 const BLOB_BYTES: usize = 32 << 10;
 
 /// Sends the database, then its SHA-256.
-pub async fn send(services: &Services, mut replies: Replies, caller: &Caller) -> Result<(), Status> {
+pub async fn send(services: &Services, replies: Replies, caller: &Caller) -> Result<(), Status> {
     services.admit_at_learner(caller)?;
+    services.serve_stream(caller, send_database(services, replies)).await
+}
+
+async fn send_database(services: &Services, mut replies: Replies) -> Result<(), Status> {
     let handle = &services.handle;
     let version = handle.state().tables().cluster.storage_version().map_or_else(String::new, ToString::to_string);
     let cut = handle.cut().await?;

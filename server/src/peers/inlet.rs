@@ -8,7 +8,7 @@ use ferrite_raft::{Message, NodeId};
 use ferrite_state::Shared;
 use tokio::sync::watch;
 
-use super::Lane;
+use super::{Lane, TakeSnapshot};
 use crate::handle::MemberInput;
 
 /// The member, as peers see it.
@@ -17,6 +17,7 @@ pub struct Inlet {
     pub member: Outlet<MemberInput>,
     pub state: Shared,
     pub lane: Arc<Lane>,
+    pub snapshots: Arc<dyn TakeSnapshot>,
     /// Set when a peer says that this member was removed.
     pub removed: watch::Sender<bool>,
 }
@@ -47,7 +48,7 @@ impl Owner for Inlet {
         self.removed.send_replace(true);
     }
 
-    fn receive_snapshot(&self, _: Message, _: Database) -> ReceiveSnapshot {
-        Box::pin(async { Err("receiving a snapshot is not built yet in Ferrite".to_owned()) })
+    fn receive_snapshot(&self, message: Message, database: Database) -> ReceiveSnapshot {
+        self.snapshots.clone().take(message, database)
     }
 }

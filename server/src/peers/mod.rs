@@ -13,6 +13,7 @@ mod lane;
 mod pages;
 mod roster;
 mod same_urls;
+mod snapshots;
 mod thread;
 mod versions;
 
@@ -20,6 +21,7 @@ pub use begin::{Begin, BeginError, begin};
 pub use inlet::Inlet;
 pub use lane::Lane;
 pub use roster::Roster;
+pub use snapshots::{SnapshotSender, SnapshotTaker, TakeSnapshot};
 pub use thread::{PeerRuntime, PeerThread};
 
 use std::sync::Arc;
@@ -45,12 +47,25 @@ pub struct Peers {
     pub asker: Asker,
 }
 
+/// For a server without peers.
+#[cfg(test)]
+#[derive(Debug)]
+struct TakesNone;
+
+#[cfg(test)]
+impl TakeSnapshot for TakesNone {
+    fn take(self: Arc<Self>, _: ferrite_raft::Message, _: ferrite_peer::Database) -> ferrite_peer::ReceiveSnapshot {
+        Box::pin(async { Err("nobody is there".to_owned()) })
+    }
+}
+
 #[cfg(test)]
 impl Peers {
     /// Nobody else is there.
     pub fn nobody(ids: Ids, member: Outlet<MemberInput>, state: Shared, runtime: &tokio::runtime::Handle) -> Peers {
         let config = Config::default();
-        let inlet = Inlet { member, state, lane: Arc::default(), removed: tokio::sync::watch::Sender::new(false) };
+        let (lane, removed) = (Arc::default(), tokio::sync::watch::Sender::new(false));
+        let inlet = Inlet { member, state, lane, snapshots: Arc::new(TakesNone), removed };
         let _on_its_runtime = runtime.enter();
         let (logger, registry) = (ferrite_observe::log::Logger::silent(), Arc::default());
         let limit = dial_timeout(&config);

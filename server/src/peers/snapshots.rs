@@ -1,0 +1,140 @@
+//! Snapshots between members: a message of Raft, and the whole database behind it.
+//!
+//!   member ──message──▶ store thread: cut ──▶ read thread: pieces ──▶ Transport ──▶ the other's peer port
+//!   peer port ──▶ Database ──▶ read thread: file, store, state ──▶ Input::Snapshot ──▶ member
+//!
+//! Both sides take a piece at a time, as fast as the slower one is, and hold no more than a few.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ferrite_member::{Arriving, Cut, Input, Outlet, Prepared, ReceiveError, Receiver, StoreJob, transfer};
+use ferrite_peer::{Database, ReceiveSnapshot, Transport};
+use ferrite_raft::{Body, Message, SnapshotMeta};
+use ferrite_storage::store::Export;
+use ferrite_storage::vfs::Vfs;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::halt::Halt;
+use crate::handle::MemberInput;
+use crate::loops::Defragmented;
+use crate::read_pool::ReadPool;
+
+/// Pieces that wait for the network. Full means that no other is made.
+const PIECES: usize = 4;
+
+/// What arrives is written in pieces of about this length.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Sends snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotSender {
+    pub transport: Transport,
+    pub store: Outlet<StoreJob<Defragmented>>,
+    pub member: Outlet<MemberInput>,
+    pub reads: ReadPool,
+    pub runtime: Handle,
+    pub halt: Halt,
+}
+
+impl SnapshotSender {
+    /// Sends the database as it is to whom Raft wants to send a snapshot. The member is told how it ended.
+    pub fn send(&self, message: Message) {
+        let (to, sender) = (message.to, self.clone());
+        let cut = Cut::new(move |snapshot| {
+            // Laying it out takes a while, and the store has other work.
+            let reads = sender.reads.clone();
+            reads.start(move || match transfer(&message, snapshot) {
+                Ok((message, export)) => sender.send_database(message, export),
+                Err(error) => sender.halt.halt(&error),
+            });
+        });
+        if self.store.push(StoreJob::Cut(cut)).is_err() {
+            let _ = self.member.push(Input::SnapshotSent { to, arrived: false });
+        }
+    }
+
+    fn send_database(self, message: Message, mut export: Export) {
+        let (pieces, receiver) = mpsc::channel(PIECES);
+        self.transport.send_snapshot(message, receiver);
+        let runtime = self.runtime.clone();
+        runtime.spawn(async move {
+            loop {
+                let step = move || {
+                    let piece = export.next_piece();
+                    (export, piece)
+                };
+                let Some((back, piece)) = self.reads.work(step).await else { return };
+                export = back;
+                let piece: io::Result<Bytes> = match piece {
+                    Ok(Some(piece)) => Ok(piece),
+                    Ok(None) => return,
+                    Err(error) => {
+                        // What else is damaged, nobody knows.
+                        self.halt.halt(&error);
+                        Err(io::Error::other(error))
+                    }
+                };
+                let is_broken = piece.is_err();
+                if pieces.send(piece).await.is_err() || is_broken {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Takes snapshots in. What kind of files it writes does not matter to who calls it.
+pub trait TakeSnapshot: Debug + Send + Sync {
+    fn take(self: Arc<Self>, message: Message, database: Database) -> ReceiveSnapshot;
+}
+
+/// Receives snapshots for the member.
+#[derive(Debug)]
+pub struct SnapshotTaker<V: Vfs> {
+    pub receiver: Receiver<V>,
+    pub member: Outlet<MemberInput>,
+    pub reads: ReadPool,
+}
+
+impl<V: Vfs> TakeSnapshot for SnapshotTaker<V> {
+    fn take(self: Arc<Self>, message: Message, database: Database) -> ReceiveSnapshot {
+        Box::pin(async move {
+            let Body::Snapshot(snapshot) = &message.body else { return Err("there is no snapshot in it".to_owned()) };
+            let prepared = self.prepare(snapshot.meta.clone(), database).await?;
+            let input = Input::Snapshot { message, prepared: Box::new(prepared) };
+            self.member.push(input).map_err(|_| "the member is stopping".to_owned())
+        })
+    }
+}
+
+impl<V: Vfs> SnapshotTaker<V> {
+    async fn prepare(&self, meta: SnapshotMeta, mut database: Database) -> Result<Prepared, String> {
+        let receiver = self.receiver.clone();
+        let mut arriving = self.work(move || receiver.begin(&meta)).await?;
+        let mut gathered = BytesMut::new();
+        while let Some(piece) = database.next().await {
+            gathered.extend_from_slice(&piece.map_err(|error| error.to_string())?);
+            if gathered.len() >= WRITE_BYTES {
+                arriving = self.write(arriving, gathered.split()).await?;
+            }
+        }
+        let arriving = self.write(arriving, gathered).await?;
+        self.work(move || arriving.finish()).await
+    }
+
+    async fn write(&self, mut arriving: Arriving<V>, piece: BytesMut) -> Result<Arriving<V>, String> {
+        self.work(move || arriving.write(&piece).map(|()| arriving)).await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ReceiveError> + Send + 'static,
+    ) -> Result<T, String> {
+        let done = self.reads.work(work).await.ok_or("the member is stopping")?;
+        done.map_err(|error| error.to_string())
+    }
+}
