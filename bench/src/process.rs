@@ -59,6 +59,10 @@ impl Setup {
         format!("127.0.0.1:{}", self.client_port)
     }
 
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -82,7 +86,7 @@ impl Setup {
             ]);
             command.arg("-o").arg(self.sync_counts()).arg(&self.binary);
         }
-        let (client, peer) = (format!("http://{}", self.endpoint()), format!("http://127.0.0.1:{}", self.peer_port));
+        let (client, peer) = (format!("http://{}", self.endpoint()), self.peer_url());
         command.arg("--name=bench").arg(format!("--data-dir={}", self.dir.join("data").display()));
         command.arg(format!("--listen-client-urls={client}")).arg(format!("--advertise-client-urls={client}"));
         command.arg(format!("--listen-peer-urls={peer}")).arg(format!("--initial-advertise-peer-urls={peer}"));

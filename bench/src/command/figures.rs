@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::args::{Args, Flag, Kind, flag};
 use crate::figures::table::{Samples, table};
-use crate::figures::{Sample, Side, Sizes, large, leases, small, syncs};
+use crate::figures::{Sample, Side, Sizes, cluster, large, leases, small, syncs};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub const FLAGS: &[Flag] = &[
     flag("a-flag", Kind::List, "", "a flag for side a"),
     flag("b-flag", Kind::List, "", "a flag for side b"),
     flag("runs", Kind::Uint, "7", "runs of each side"),
-    flag("scenarios", Kind::List, "small,large,leases,syncs", "what to run"),
+    flag("scenarios", Kind::List, "small,large,leases,cluster,syncs", "what to run"),
     flag("only", Kind::Text, "", "run one side, a or b"),
     flag("dir", Kind::Text, "", "folder for data, on the disk to be measured (default: a temporary one)"),
     flag("out", Kind::Text, "", "file that gets every sample: run, side, figure, value"),
@@ -110,8 +110,9 @@ async fn measure(scenario: &str, side: &Side, sizes: &Sizes) -> Result<Vec<Sampl
     match scenario {
         "small" => small::run(side, sizes).await,
         "large" => large::run(side, sizes).await,
+        "cluster" => cluster::run(side, sizes).await,
         "leases" => leases::run(side, sizes).await,
         "syncs" => syncs::run(side, sizes).await,
-        other => Err(Failure(format!("no scenario {other:?}; there are small, large, leases, syncs"))),
+        other => Err(Failure(format!("no scenario {other:?}; there are small, large, leases, cluster, syncs"))),
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use ferrite_proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 /// An allocator may keep memory for a while before it gives it back.
@@ -33,17 +34,20 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let mut writes = Vec::new();
     let (many, single) = (Crowd::many(&server).await?, Crowd::single(&server).await?);
     let keys = sizes.large_keys;
-    let load = measure_puts(&server, &many, keys, (keys, true), &mut writes).await?;
+    let load = measure_puts(from_ref(&server), &many, keys, (keys, true), &mut writes).await?;
     let filled = writes.iter().map(|w| w.revision).max().unwrap_or_default();
     let written = server.memory()?;
-    let put = measure_puts(&server, &many, sizes.many, (keys, false), &mut writes).await?;
-    let get = measure_gets(&server, &many, sizes.many, keys).await?;
+    let put = measure_puts(from_ref(&server), &many, sizes.many, (keys, false), &mut writes).await?;
+    let get = measure_gets(from_ref(&server), &many, sizes.many, keys).await?;
     let all =
         || RangeRequest { key: Bytes::from_static(b"\0"), range_end: Bytes::from_static(b"\0"), ..Default::default() };
     // A range that holds just so many: with a limit, etcd would count all keys besides.
     let end = end_of_first(&single.connections[0], RangeRequest { limit: LIST_KEYS, keys_only: true, ..all() }).await?;
-    let list = measure_reads(&server, &single, LISTS, move || RangeRequest { range_end: end.clone(), ..all() }).await?;
-    let count = measure_reads(&server, &single, COUNTS, move || RangeRequest { count_only: true, ..all() }).await?;
+    let list =
+        measure_reads(from_ref(&server), &single, LISTS, move || RangeRequest { range_end: end.clone(), ..all() })
+            .await?;
+    let count =
+        measure_reads(from_ref(&server), &single, COUNTS, move || RangeRequest { count_only: true, ..all() }).await?;
     let behind = behind(&server, &many, sizes, &mut writes).await?;
     drop((many, single));
 
@@ -54,7 +58,7 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     // time to go.
     let server = setup.start(PATIENCE).await?;
     tokio::time::sleep(AFTER_START).await;
-    measure_gets(&server, &Crowd::many(&server).await?, sizes.many, keys).await?;
+    measure_gets(from_ref(&server), &Crowd::many(&server).await?, sizes.many, keys).await?;
     let started = server.memory()?;
     server.kill()?;
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;

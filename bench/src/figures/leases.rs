@@ -12,6 +12,7 @@ use ferrite_proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 /// Long enough to grant all and attach a key to each.
@@ -37,7 +38,7 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
         return Err(Failure(format!("granting and attaching took longer than the leases live, {TTL:?}")));
     }
     let current = writes.iter().map(|w| w.revision).max().unwrap_or_default();
-    let meter = Meter::start(&server)?;
+    let meter = Meter::start(from_ref(&server))?;
     let mut delays = delays(&crowd.connections[0], current, &granted).await?;
     let used = meter.read().await?;
     delays.sort_unstable();

@@ -33,9 +33,18 @@ impl Crowd {
         Crowd::open(server, 1, 1).await
     }
 
+    /// 100 connections with 10 clients each, dealt out to all members.
+    pub async fn spread(servers: &[Server]) -> Result<Crowd, Failure> {
+        Crowd::over(&servers.iter().collect::<Vec<_>>(), 100, 1000).await
+    }
+
     async fn open(server: &Server, connections: usize, clients: u64) -> Result<Crowd, Failure> {
+        Crowd::over(&[server], connections, clients).await
+    }
+
+    async fn over(servers: &[&Server], connections: usize, clients: u64) -> Result<Crowd, Failure> {
         let mut open = Vec::with_capacity(connections);
-        for _ in 0..connections {
+        for server in servers.iter().cycle().take(connections) {
             open.push(Connection::open(&server.endpoint()).await?);
         }
         Ok(Crowd { connections: open, clients })
@@ -80,21 +89,31 @@ pub fn sample(name: &'static str, value: f64) -> Sample {
     Sample { name, value }
 }
 
-/// What a server uses from now on, until the work it has put off is done.
+/// What servers use together from now on, until the work they have put off is done.
 #[derive(Debug)]
 pub struct Meter<'a> {
-    server: &'a Server,
+    servers: &'a [Server],
     before: Usage,
 }
 
+fn usage(servers: &[Server]) -> Result<Usage, Failure> {
+    let mut sum = Usage::default();
+    for server in servers {
+        let used = server.usage()?;
+        sum.cpu += used.cpu;
+        sum.written_bytes += used.written_bytes;
+    }
+    Ok(sum)
+}
+
 impl Meter<'_> {
-    pub fn start(server: &Server) -> Result<Meter<'_>, Failure> {
-        Ok(Meter { server, before: server.usage()? })
+    pub fn start(servers: &[Server]) -> Result<Meter<'_>, Failure> {
+        Ok(Meter { servers, before: usage(servers)? })
     }
 
     pub async fn read(&self) -> Result<Usage, Failure> {
         tokio::time::sleep(SETTLE).await;
-        let after = self.server.usage()?;
+        let after = usage(self.servers)?;
         Ok(Usage {
             cpu: after.cpu.saturating_sub(self.before.cpu),
             written_bytes: after.written_bytes - self.before.written_bytes,
@@ -104,13 +123,13 @@ impl Meter<'_> {
 
 /// Puts on a key space, in turn or at random; every one must succeed.
 pub async fn measure_puts(
-    server: &Server,
+    servers: &[Server],
     crowd: &Crowd,
     total: u64,
     (space, sequential): (u64, bool),
     ledger: &mut Vec<Write>,
 ) -> Result<Measured, Failure> {
-    let meter = Meter::start(server)?;
+    let meter = Meter::start(servers)?;
     let keys = Keys { bytes: KEY_BYTES, space, sequential };
     let (report, writes) = puts(&crowd.connections, crowd.plan(total), keys, VALUE_BYTES).await;
     ledger.extend(writes);
@@ -118,9 +137,9 @@ pub async fn measure_puts(
 }
 
 /// Linearizable gets of random keys.
-pub async fn measure_gets(server: &Server, crowd: &Crowd, total: u64, space: u64) -> Result<Measured, Failure> {
+pub async fn measure_gets(servers: &[Server], crowd: &Crowd, total: u64, space: u64) -> Result<Measured, Failure> {
     let rng = RefCell::new(Rng::from_clock());
-    measure_reads(server, crowd, total, move || {
+    measure_reads(servers, crowd, total, move || {
         let key = crate::command::key(rng.borrow_mut().below(space), KEY_BYTES);
         RangeRequest { key, ..Default::default() }
     })
@@ -129,12 +148,12 @@ pub async fn measure_gets(server: &Server, crowd: &Crowd, total: u64, space: u64
 
 /// Reads of any kind.
 pub async fn measure_reads(
-    server: &Server,
+    servers: &[Server],
     crowd: &Crowd,
     total: u64,
     request: impl Fn() -> RangeRequest + 'static,
 ) -> Result<Measured, Failure> {
-    let meter = Meter::start(server)?;
+    let meter = Meter::start(servers)?;
     let report = drive(&crowd.connections, crowd.plan(total), async move |connection: Connection, _| {
         connection.call(rpc::RANGE, &request()).await.map(|_| ())
     })

@@ -11,8 +11,10 @@
 //! * `small`: puts and gets on 10 thousand keys, at 100 connections with 10 clients each and at one.
 //! * `large`: memory, start, lists, counts, puts and gets at a million keys; a watcher far behind under steady puts.
 //! * `leases`: many leases that end together.
+//! * `cluster`: three members, whose CPU counts together; puts, gets through a follower, the leader killed.
 //! * `syncs`: how often the disk is synced, under `strace`.
 
+pub mod cluster;
 pub mod large;
 pub mod leases;
 pub mod measure;
@@ -96,6 +98,25 @@ pub const FIGURES: &[Figure] = &[
     row("leases.p50", "20,000 leases that end together: gone after p50", "s", Asked::Nothing),
     row("leases.p99", "20,000 leases that end together: gone after p99", "s", Asked::AtMost(1.0)),
     row("leases.cpu", "20,000 leases that end together: server CPU per lease", "us", Asked::Nothing),
+    row("cluster.put1000.cpu", "three members, put, 100x10: CPU of all", "us", Asked::OfA(THIRD)),
+    row("cluster.put1000.rate", "three members, put, 100x10: throughput", "/s", Asked::Nothing),
+    row("cluster.put1000.p99", "three members, put, 100x10: latency p99", "ms", Asked::Nothing),
+    row("cluster.put1.cpu", "three members, put, 1 connection: CPU of all", "us", Asked::OfA(0.5)),
+    row("cluster.put1.p50", "three members, put, 1 connection: latency p50", "ms", Asked::OfA(1.0)),
+    row(
+        "cluster.get1000.cpu",
+        "three members, linearizable get through a follower, 100x10: CPU of all",
+        "us",
+        Asked::OfA(0.5),
+    ),
+    row(
+        "cluster.get1000.rate",
+        "three members, linearizable get through a follower, 100x10: throughput",
+        "/s",
+        Asked::Nothing,
+    ),
+    row("cluster.outage", "leader killed: no success for, median of 5", "s", Asked::AtMost(1.2)),
+    row("cluster.outage.worst", "leader killed: no success for, worst of 5", "s", Asked::Nothing),
 ];
 
 /// A measured figure.

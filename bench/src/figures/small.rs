@@ -3,6 +3,7 @@
 use super::measure::{Crowd, measure_gets, measure_puts, sample};
 use super::{PATIENCE, Sample, Side, Sizes, crash_and_verify};
 use crate::command::Failure;
+use std::slice::from_ref;
 
 /// A get takes a fraction of what a put takes, and the kernel counts CPU in hundredths of a second.
 const GETS_PER_PUT: u64 = 4;
@@ -13,12 +14,12 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let mut writes = Vec::new();
     let (many, single) = (Crowd::many(&server).await?, Crowd::single(&server).await?);
     let keys = sizes.small_keys;
-    measure_puts(&server, &many, keys, (keys, true), &mut writes).await?;
+    measure_puts(from_ref(&server), &many, keys, (keys, true), &mut writes).await?;
     let filled = writes.iter().map(|w| w.revision).max().unwrap_or_default();
-    let put = measure_puts(&server, &many, sizes.many, (keys, false), &mut writes).await?;
-    let put_single = measure_puts(&server, &single, sizes.single, (keys, false), &mut writes).await?;
-    let get = measure_gets(&server, &many, sizes.many, keys).await?;
-    let get_single = measure_gets(&server, &single, sizes.single * GETS_PER_PUT, keys).await?;
+    let put = measure_puts(from_ref(&server), &many, sizes.many, (keys, false), &mut writes).await?;
+    let put_single = measure_puts(from_ref(&server), &single, sizes.single, (keys, false), &mut writes).await?;
+    let get = measure_gets(from_ref(&server), &many, sizes.many, keys).await?;
+    let get_single = measure_gets(from_ref(&server), &single, sizes.single * GETS_PER_PUT, keys).await?;
     crash_and_verify(server, &setup, &writes, &[filled]).await?.kill()?;
     Ok(vec![
         sample("put1000.cpu", put.cpu_us()),
