@@ -13,22 +13,38 @@ pub struct PeerUrl {
     pub prefix: String,
 }
 
+/// How something is listened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
+    /// With TLS.
     Https,
     Unix,
+    /// With TLS.
     Unixs,
 }
 
 impl Scheme {
-    fn name(self) -> &'static str {
+    const ALL: [Scheme; 4] = [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs];
+
+    /// What stands before `://`.
+    pub fn name(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
             Scheme::Unix => "unix",
             Scheme::Unixs => "unixs",
         }
+    }
+
+    /// The scheme of this name, as it is written here.
+    pub fn of_name(name: &str) -> Option<Scheme> {
+        Scheme::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+
+    /// Whether it is a socket of the file system.
+    pub fn is_unix(self) -> bool {
+        matches!(self, Scheme::Unix | Scheme::Unixs)
     }
 
     /// Whether TLS is spoken there.
@@ -54,13 +70,7 @@ impl FromStr for PeerUrl {
     fn from_str(text: &str) -> Result<PeerUrl, BadUrl> {
         let bad = || BadUrl(text.to_owned());
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
-        let scheme = match scheme {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            "unix" => Scheme::Unix,
-            "unixs" => Scheme::Unixs,
-            _ => return Err(bad()),
-        };
+        let scheme = Scheme::of_name(scheme).ok_or_else(bad)?;
         let (address, prefix) = match scheme {
             // The address of a socket is all of it: a path, or `host:port` as a file's name.
             Scheme::Unix | Scheme::Unixs => (rest, ""),

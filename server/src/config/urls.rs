@@ -2,13 +2,7 @@
 
 use std::fmt;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    Https,
-    Unix,
-    Unixs,
-}
+pub use ferrite_peer::Scheme;
 
 /// One URL of a list: a scheme, and a host with port or a socket's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,23 +14,17 @@ pub struct Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::Unix => "unix",
-            Scheme::Unixs => "unixs",
-        };
-        write!(f, "{scheme}://{}", self.address)
+        write!(f, "{}://{}", self.scheme.name(), self.address)
     }
 }
 
 impl Url {
     pub fn is_unix(&self) -> bool {
-        matches!(self.scheme, Scheme::Unix | Scheme::Unixs)
+        self.scheme.is_unix()
     }
 
     pub fn is_secure(&self) -> bool {
-        matches!(self.scheme, Scheme::Https | Scheme::Unixs)
+        self.scheme.is_secure()
     }
 
     /// The host, without brackets of an IPv6 address.
@@ -65,14 +53,8 @@ impl Url {
                 _ => refused(SCHEME),
             };
         };
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            "unix" => Scheme::Unix,
-            "unixs" => Scheme::Unixs,
-            _ => return refused(SCHEME),
-        };
-        if matches!(scheme, Scheme::Unix | Scheme::Unixs) {
+        let Some(scheme) = Scheme::of_name(&scheme.to_ascii_lowercase()) else { return refused(SCHEME) };
+        if scheme.is_unix() {
             return Ok(Url { scheme, address: rest.to_owned() });
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
