@@ -13,11 +13,6 @@ use crate::assemble::directories;
 use crate::config::{Config, InitialCluster, Url, go_arch};
 use crate::version;
 
-/// What etcd reports of discovery where there is none.
-const DISCOVERY_DIAL: Duration = Duration::from_secs(2);
-const DISCOVERY_REQUEST: Duration = Duration::from_secs(5);
-const DISCOVERY_KEEPALIVE: Duration = Duration::from_secs(6);
-
 /// Whether the data directory has been used, and what does not belong into it. Only the log depends on this: what a start
 /// does follows from the log files.
 pub fn inspect_data_dir(config: &Config, logger: &Logger) {
@@ -47,6 +42,7 @@ pub fn starting(config: &Config, logger: &Logger) {
     let listen_metrics = urls(&config.urls.listen_metrics);
     let cluster = InitialCluster::parse(&config.cluster.initial).map_or_else(|_| String::new(), |all| all.text());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let discovery = &config.discovery;
     let gates = config.features.to_string();
     // On a restart the files say who the members are.
     let at_first = |text| if is_initialized { "" } else { text };
@@ -96,18 +92,18 @@ pub fn starting(config: &Config, logger: &Logger) {
         &config.compaction.mode,
         &config.compaction.retention,
         &config.compaction.retention,
-        "",
-        Value::List(&[]),
-        DISCOVERY_DIAL,
-        DISCOVERY_REQUEST,
-        DISCOVERY_DIAL,
-        DISCOVERY_KEEPALIVE,
-        true,
-        false,
-        "",
-        "",
-        "",
-        "",
+        &discovery.token,
+        Value::List(&discovery.endpoints),
+        discovery.dial_timeout,
+        discovery.request_timeout,
+        discovery.keepalive_time,
+        discovery.keepalive_timeout,
+        discovery.insecure_transport,
+        discovery.insecure_skip_tls_verify,
+        &discovery.cert,
+        &discovery.key,
+        &discovery.cacert,
+        &discovery.user,
         config.cluster.downgrade_check_time,
         config.cluster.max_learners,
         "write-only",

@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod banner;
 pub mod call_metrics;
 pub mod config;
+pub mod discovery;
 pub mod end;
 pub mod grpc;
 pub mod halt;

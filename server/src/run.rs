@@ -27,7 +27,7 @@ use tokio::task::LocalSet;
 
 use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, election_ticks};
 use crate::banner;
-use crate::config::{self, Command, Config, ConfigError, Url, Urls};
+use crate::config::{self, Command, Config, ConfigError, Discovery, Url, Urls};
 use crate::end::{End, Ending};
 use crate::halt::Halt;
 use crate::handle::{Door, Handle};
@@ -37,7 +37,7 @@ use crate::init;
 use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
-use crate::peers::{self, Begin, PeerRuntime, PeerThread, Roster};
+use crate::peers::{self, Begin, BeginError, PeerRuntime, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
 use crate::version;
@@ -122,8 +122,17 @@ fn serve(mut config: Config) -> ExitCode {
     match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
         Ok(Some(signal)) => init::end_by(signal),
         Ok(None) => ExitCode::SUCCESS,
-        Err(error) => fail(&logger, &*error),
+        Err(error) => refuse_start(&config, &logger, error),
     }
+}
+
+/// A registry that has no place for this member is no failure of this member.
+fn refuse_start(config: &Config, logger: &Logger, error: AnyError) -> ExitCode {
+    let Some(refused @ BeginError::Discovery(_)) = error.downcast_ref() else { return fail(logger, &*error) };
+    let Discovery { token, endpoints, .. } = &config.discovery;
+    log!(logger, lines::DISCOVERY_TOKEN_USED, token, Value::List(endpoints), Value::Shown(refused));
+    log!(logger, lines::DISCOVERY_TOKEN_NOT_TO_REUSE);
+    ExitCode::FAILURE
 }
 
 fn fail(logger: &Logger, error: &(impl std::fmt::Display + ?Sized)) -> ExitCode {
@@ -326,7 +335,12 @@ async fn open(config: &Config, surroundings: &Surroundings) -> Result<Assembled<
             log!(logger, lines::FORCING_NEW_CLUSTER);
             Some(Begin { beginning: Beginning::Alone, known: Vec::new() })
         }
-        true => None,
+        true => {
+            if !config.discovery.endpoints.is_empty() {
+                log!(logger, lines::DISCOVERY_TOKEN_IGNORED, &directories(config).log.display().to_string());
+            }
+            None
+        }
         false => Some(peers::begin(config, &peers::asker(config), logger).await?),
     };
     let give_up = Instant::now() + LOCK_WAIT;

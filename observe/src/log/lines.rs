@@ -87,6 +87,30 @@ lines! {
     CONNECTION_ENDED: Debug "client connection ended with an error" ["remote-addr", "error"];
 }
 
+// Discovery.
+lines! {
+    DISCOVERY_BEGINS: Info "Bootstrapping cluster using v3 discovery." [];
+    DISCOVERY_JOINED: Info "discovery joined cluster successfully" ["discovery-token", "discovery-endpoints", "cluster"];
+    DISCOVERY_FAILED: Error "discovery failed to join cluster" ["discovery-token", "discovery-endpoints", "cluster", "error"];
+    DISCOVERY_TOKEN_USED: Warn "failed to bootstrap; discovery token was already used" ["discovery-token", "discovery-endpoints", "error"];
+    DISCOVERY_TOKEN_NOT_TO_REUSE: Warn "do not reuse discovery token; generate a new one to bootstrap a cluster" [];
+    DISCOVERY_TOKEN_IGNORED: Warn "discovery token is ignored since cluster already initialized; valid logs are found" ["wal-dir"];
+    SIZE_NOT_READ: Warn "failed to get cluster size from discovery service" ["discovery-token", "discovery-endpoints", "clusterSizeKey", "error"];
+    MEMBERS_NOT_READ: Warn "failed to get cluster members from discovery service" ["discovery-token", "discovery-endpoints", "membersKeyPrefix", "error"];
+    REGISTRY_ASKED_AGAIN: Warn "retry connecting to discovery service" ["discovery-token", "discovery-endpoints", "reason", "backoff"];
+    REGISTERED: Info "register member itself successfully" ["discovery-token", "discovery-endpoints", "memberKey", "memberInfo"];
+    REGISTER_FAILED: Warn "failed to register members itself to the discovery service" ["discovery-token", "discovery-endpoints", "memberKey", "error"];
+    PEER_FOUND: Info "found peer from discovery service" ["discovery-token", "discovery-endpoints", "memberKey", "memberInfo"];
+    PEER_MALFORMED: Warn "invalid peer info returned from discovery service" ["discovery-token", "discovery-endpoints", "memberKey", "memberInfo"];
+    PEER_DUPLICATE: Warn "found duplicate peer from discovery service" ["discovery-token", "discovery-endpoints", "memberKey", "memberInfo"];
+    WAITING_FOR_PEERS: Info "waiting for peers from discovery service" ["discovery-token", "discovery-endpoints", "clusterSize", "found-peers"];
+    FOUND_ALL_PEERS: Info "found all needed peers from discovery service" ["discovery-token", "discovery-endpoints", "clusterSize", "found-peers"];
+    SRV_SECURE: Info "get cluster for etcd-server-ssl SRV" ["service-scheme", "service-name", "server-name", "discovery-srv", "advertise-peer-urls", "found-cluster", "error"];
+    SRV_PLAIN: Info "get cluster for etcd-server SRV" ["service-scheme", "service-name", "server-name", "discovery-srv", "advertise-peer-urls", "found-cluster", "error"];
+    SRV_FAILED: Warn "failed to resolve during SRV discovery" ["error"];
+    SRV_NODE: Info "got bootstrap from DNS for etcd-server" ["node"];
+}
+
 // Changes of members and of the leader.
 lines! {
     ADD_REJECTED_NOT_STARTED: Warn "rejecting member add request; not enough healthy members" ["local-member-id", "requested-member-add", "error"];

@@ -193,22 +193,22 @@ flags! {
     "initial-cluster-state" Clustering Text "new" "`new` begins a cluster, `existing` joins one." {initial_cluster_state}
     "initial-cluster-token" Clustering Text "etcd-cluster" "Tells clusters apart that begin with the same members." (cluster.token)
     "advertise-client-urls" Clustering Urls "http://localhost:2379" "Client URLs of this member for everybody." (urls.advertise_client)
-    "discovery-endpoints" Clustering Text "" "Endpoints of a cluster that holds the list of members." NotBuilt
-    "discovery-token" Clustering Text "" "Which list of members it is." NotBuilt
-    "discovery-dial-timeout" Clustering Duration "2s" "Dial timeout of discovery. Discovery is not built yet." NoEffect
-    "discovery-request-timeout" Clustering Duration "5s" "Request timeout of discovery. Discovery is not built yet." NoEffect
-    "discovery-keepalive-time" Clustering Duration "2s" "Keepalive time of discovery. Discovery is not built yet." NoEffect
-    "discovery-keepalive-timeout" Clustering Duration "6s" "Keepalive timeout of discovery. Discovery is not built yet." NoEffect
-    "discovery-insecure-transport" Clustering Bool "true" "No TLS towards the discovery cluster. Discovery is not built yet." NoEffect
-    "discovery-insecure-skip-tls-verify" Clustering Bool "false" "Do not verify the discovery cluster's certificate." NotBuilt
-    "discovery-cert" Clustering Text "" "Client certificate for discovery." NotBuilt
-    "discovery-key" Clustering Text "" "Key of that certificate." NotBuilt
-    "discovery-cacert" Clustering Text "" "Authorities that the discovery cluster is verified with." NotBuilt
-    "discovery-user" Clustering Text "" "User name for discovery." NotBuilt
-    "discovery-password" Clustering Text "" "Password for discovery." NotBuilt
+    "discovery-endpoints" Clustering Text "" "Endpoints of another etcd that holds the list of members." {discovery_endpoints}
+    "discovery-token" Clustering Text "" "Which list of members it is." (discovery.token)
+    "discovery-dial-timeout" Clustering Duration "2s" "How long connecting to that etcd may take." (discovery.dial_timeout)
+    "discovery-request-timeout" Clustering Duration "5s" "How long a request to it may take." (discovery.request_timeout)
+    "discovery-keepalive-time" Clustering Duration "2s" "How often to ping it." (discovery.keepalive_time)
+    "discovery-keepalive-timeout" Clustering Duration "6s" "How long the answer to such a ping may take." (discovery.keepalive_timeout)
+    "discovery-insecure-transport" Clustering Bool "true" "No TLS towards it, unless a certificate is named." (discovery.insecure_transport)
+    "discovery-insecure-skip-tls-verify" Clustering Bool "false" "Do not verify its certificate." (discovery.insecure_skip_tls_verify)
+    "discovery-cert" Clustering Text "" "Client certificate for it." (discovery.cert)
+    "discovery-key" Clustering Text "" "Key of that certificate." (discovery.key)
+    "discovery-cacert" Clustering Text "" "Authorities that it is verified with." (discovery.cacert)
+    "discovery-user" Clustering Text "" "User name for it." (discovery.user)
+    "discovery-password" Clustering Text "" "Password for it." (discovery.password)
     "discovery-fallback" Clustering Text "exit" "What to do when discovery fails: only `exit`." {discovery_fallback}
-    "discovery-srv" Clustering Text "" "Domain whose SRV records name the members." NotBuilt
-    "discovery-srv-name" Clustering Text "" "Suffix of the SRV names." NotBuilt
+    "discovery-srv" Clustering Text "" "Domain whose SRV records name the members." (discovery.srv)
+    "discovery-srv-name" Clustering Text "" "Suffix of the SRV names." (discovery.srv_name)
     "strict-reconfig-check" Clustering Bool "true" "Refuse membership changes that would risk the quorum." (cluster.strict_reconfig_check)
     "pre-vote" Clustering Bool "true" "Ask for an election's chances before holding it." (raft.pre_vote)
     "auto-compaction-retention" Clustering Text "0" "What automatic compaction keeps; 0 turns it off." (compaction.retention)
@@ -311,6 +311,14 @@ fn initial_cluster_state(config: &mut Config, value: &str) -> Result<(), String>
         return Err("invalid value".to_owned());
     }
     config.cluster.state = value.to_owned();
+    Ok(())
+}
+
+fn discovery_endpoints(config: &mut Config, value: &str) -> Result<(), String> {
+    match value.is_empty() {
+        true => config.discovery.endpoints.clear(),
+        false => strings(&mut config.discovery.endpoints, value),
+    }
     Ok(())
 }
 

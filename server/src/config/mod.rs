@@ -44,6 +44,7 @@ pub struct Config {
     pub member: Member,
     pub urls: Urls,
     pub cluster: Cluster,
+    pub discovery: Discovery,
     pub raft: Raft,
     pub limits: Limits,
     pub keepalive: KeepaliveFlags,
@@ -92,6 +93,39 @@ pub struct Cluster {
     /// Changes of members that would risk the quorum are refused.
     pub strict_reconfig_check: bool,
     pub downgrade_check_time: Duration,
+}
+
+/// Where the members of a new cluster are found out, if the flags do not name them.
+#[derive(Clone)]
+pub struct Discovery {
+    /// Another etcd, which holds the list of members. Empty: there is none.
+    pub endpoints: Vec<String>,
+    /// Which of its lists.
+    pub token: String,
+    pub dial_timeout: Duration,
+    pub request_timeout: Duration,
+    pub keepalive_time: Duration,
+    pub keepalive_timeout: Duration,
+    pub insecure_transport: bool,
+    pub insecure_skip_tls_verify: bool,
+    pub cert: String,
+    pub key: String,
+    pub cacert: String,
+    pub user: String,
+    pub password: String,
+    /// A domain whose SRV records name the members. Empty: none.
+    pub srv: String,
+    /// The suffix of the records' service.
+    pub srv_name: String,
+}
+
+impl std::fmt::Debug for Discovery {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Discovery { endpoints, token, srv, .. } = self;
+        let mut shown = f.debug_struct("Discovery");
+        shown.field("endpoints", endpoints).field("token", token).field("srv", srv).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]

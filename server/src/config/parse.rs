@@ -8,7 +8,8 @@ use ferrite_observe::log::{Logger, lines};
 use super::flags::{FLAGS, Flag, Kind, find};
 use super::value::parse_bool;
 use super::{
-    Cluster, Compaction, Config, ConfigError, Features, Http, KeepaliveFlags, Limits, Log, Member, Raft, Urls,
+    Cluster, Compaction, Config, ConfigError, Discovery, Features, Http, KeepaliveFlags, Limits, Log, Member, Raft,
+    Urls,
 };
 use super::{environment, file};
 
@@ -71,6 +72,10 @@ pub fn parse(
         config = Config::default();
         let given = file::read(&mut config, path);
         log!(logger, lines::LOADED_FILE, path);
+        let is_default = find("initial-cluster").is_some_and(|flag| flag.default == config.cluster.initial);
+        if is_default && !(config.discovery.srv.is_empty() && config.discovery.endpoints.is_empty()) {
+            config.cluster.initial.clear();
+        }
         finish(&mut config, &given?, logger)?;
     } else {
         environment::read(&mut config, &mut given, environment, logger)?;
@@ -81,6 +86,11 @@ pub fn parse(
         let has = |name: &str| given.iter().any(|(given, _)| *given == name);
         if has("listen-client-urls") && !has("advertise-client-urls") {
             config.urls.advertise_client.clear();
+        }
+        if ["discovery-srv", "discovery-srv-name", "discovery-endpoints"].into_iter().any(has)
+            && !has("initial-cluster")
+        {
+            config.cluster.initial.clear();
         }
         finish(&mut config, &given, logger)?;
     }
@@ -171,6 +181,23 @@ impl Default for Config {
                 strict_reconfig_check: true,
                 downgrade_check_time: nothing,
             },
+            discovery: Discovery {
+                endpoints: Vec::new(),
+                token: String::new(),
+                dial_timeout: nothing,
+                request_timeout: nothing,
+                keepalive_time: nothing,
+                keepalive_timeout: nothing,
+                insecure_transport: true,
+                insecure_skip_tls_verify: false,
+                cert: String::new(),
+                key: String::new(),
+                cacert: String::new(),
+                user: String::new(),
+                password: String::new(),
+                srv: String::new(),
+                srv_name: String::new(),
+            },
             raft: Raft { heartbeat_ms: 0, election_ms: 0, initial_election_tick_advance: true, pre_vote: true },
             limits: Limits {
                 quota_backend_bytes: 0,
@@ -252,6 +279,9 @@ mod tests {
         assert!(matches!(check("--help", &[]), Ok(Command::Help)));
     }
 
+    const TWO_SOURCES: &str = "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
+                               \"discovery-endpoints\" or \"discovery-srv\"";
+
     #[test]
     fn errors() {
         let usage = |text: &str| ConfigError::Usage(text.to_owned());
@@ -301,6 +331,14 @@ mod tests {
             (
                 "--discovery-fallback proxy",
                 invalid("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""),
+            ),
+            ("--initial-cluster a=http://a:1 --discovery-srv a.test", invalid(TWO_SOURCES)),
+            ("--discovery-endpoints a --discovery-token t --discovery-srv a.test", invalid(TWO_SOURCES)),
+            ("--discovery-token t", invalid("both --discovery-token and --discovery-endpoints must be set")),
+            ("--discovery-endpoints a:1", invalid("both --discovery-token and --discovery-endpoints must be set")),
+            (
+                "--discovery-endpoints a:1, --discovery-token t",
+                invalid("--discovery-endpoints must not contain empty endpoints"),
             ),
             ("--heartbeat-interval 0", invalid("--heartbeat-interval must be >0 (set to 0ms)")),
             ("--election-timeout 0", invalid("--election-timeout must be >0 (set to 0ms)")),
@@ -364,7 +402,7 @@ mod tests {
             ("--enable-grpc-gateway=false", 0),
             ("--enable-pprof=false --backend-batch-limit 0", 0),
             ("--enable-pprof --backend-batch-limit 9 --bcrypt-cost 4", 3),
-            ("--discovery-dial-timeout=1s --tls-min-version TLS1.3", 2),
+            ("--raft-read-timeout=1s --tls-min-version TLS1.3", 2),
         ] {
             assert_eq!(warned(arguments), count, "{arguments}");
         }
@@ -381,6 +419,15 @@ mod tests {
         // Unlike on the command line.
         assert_eq!(joined(&c.urls.advertise_client), "http://localhost:2379");
         assert_eq!(config("", &[("ETCD_CONFIG_FILE", &path)]).member.name, "f");
+        for (text, initial) in [
+            ("discovery-srv: a.test\n", ""),
+            ("discovery-config: {token: t, client: {endpoints: [a:1]}}\n", ""),
+            ("discovery-srv-name: blue\n", "default=http://localhost:2380"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let c = config(&format!("--config-file {path}"), &[]);
+            assert_eq!(c.cluster.initial, initial, "{text}");
+        }
         std::fs::write(&path, "cert-file: x\nclient-transport-security: {cert-file: z}\n").unwrap();
         assert_eq!(
             check(&format!("--config-file {path}"), &[]).unwrap_err(),
@@ -409,5 +456,14 @@ mod tests {
             check("", &[("ETCD_TRUSTED_CA_FILE", "x")]),
             Err(ConfigError::Invalid(text)) if text.starts_with("--trusted-ca-file asks for")
         ));
+    }
+
+    #[test]
+    fn a_cluster_to_be_discovered_is_not_named() {
+        let initial = |arguments: &str| config(arguments, &[]).cluster.initial;
+        assert_eq!(initial("--discovery-srv a.test"), "");
+        assert_eq!(initial("--discovery-srv-name blue"), "");
+        assert_eq!(initial("--discovery-endpoints b:1,a:1 --discovery-token t"), "");
+        assert_eq!(initial("--name x"), "default=http://localhost:2380");
     }
 }

@@ -26,6 +26,7 @@ impl Config {
         }
         check_bind(&self.urls.listen_metrics)?;
         self.validate_urls()?;
+        self.validate_discovery()?;
         self.validate_raft()?;
         if self.urls.advertise_client.is_empty() {
             return invalid("--advertise-client-urls is required when --listen-client-urls is set explicitly");
@@ -114,6 +115,26 @@ impl Config {
             Some(url) => invalid(&format!("TLS is not built yet in Ferrite: {url} cannot be listened on")),
             None => Ok(()),
         }
+    }
+
+    /// There is one source of the initial cluster.
+    fn validate_discovery(&self) -> Result<(), ConfigError> {
+        let discovery = &self.discovery;
+        let has_endpoints = !discovery.endpoints.is_empty();
+        let sources = [!self.cluster.initial.is_empty(), !discovery.srv.is_empty(), has_endpoints];
+        if sources.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return invalid(
+                "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
+                 \"discovery-endpoints\" or \"discovery-srv\"",
+            );
+        }
+        if discovery.token.is_empty() == has_endpoints {
+            return invalid("both --discovery-token and --discovery-endpoints must be set");
+        }
+        if discovery.endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+            return invalid("--discovery-endpoints must not contain empty endpoints");
+        }
+        Ok(())
     }
 
     fn validate_raft(&self) -> Result<(), ConfigError> {

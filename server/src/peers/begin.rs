@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::same_urls::same_urls;
 use super::{MIN_CLUSTER_VERSION, versions};
 use crate::config::{Config, InitialCluster, Url, parse_urls};
+use crate::discovery::{self, Initial, JoinError};
 
 /// How long the members of a running cluster may take to say who they are.
 const ASK_RUNNING: Duration = Duration::from_secs(10);
@@ -45,6 +46,12 @@ pub enum BeginError {
     NoCluster,
     #[error("{0}")]
     Advertised(String),
+    #[error("discovery URL should not be set when joining existing initial cluster")]
+    DiscoveryOfExisting,
+    #[error("failed to join discovery cluster ({0})")]
+    Discovery(JoinError),
+    #[error("discovery cluster {0} has duplicate url")]
+    DiscoveredDuplicateUrl(String),
     #[error("member {0:x} has already been bootstrapped")]
     AlreadyBootstrapped(u64),
     #[error("cannot fetch cluster info from peer urls: {0}")]
@@ -59,11 +66,16 @@ pub enum BeginError {
 
 /// Finds out what this member begins with. It has no log.
 pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Begin, BeginError> {
-    let initial = InitialCluster::parse(&config.cluster.initial).map_err(BeginError::InitialCluster)?;
+    let Initial { cluster: initial, token } =
+        discovery::initial(config, logger).await.map_err(BeginError::InitialCluster)?;
+    let discovers = !config.discovery.endpoints.is_empty();
     let own_name = &config.member.name;
     let own_urls = initial.of(own_name).ok_or_else(|| StartError::NotInCluster { own_name: own_name.clone() })?;
     if config.cluster.state == "existing" {
         check_urls_differ(&initial)?;
+        if discovers {
+            return Err(BeginError::DiscoveryOfExisting);
+        }
         return join(config, &initial, asker, logger).await;
     }
     check_advertised(config, own_urls, logger).await?;
@@ -71,28 +83,41 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
     if initial.0.is_empty() {
         return Err(BeginError::NoCluster);
     }
-    let texts = |urls: &[Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let cluster = NewCluster {
-        members: initial.0.iter().map(|(name, urls)| (name.clone(), texts(urls))).collect(),
-        own_name: own_name.clone(),
-        token: config.cluster.token.clone(),
-    };
+    let cluster = new_cluster(&initial, own_name, &token);
     let own = cluster.ids()?.member;
     if let Ok(running) = ask_members(&other_urls(&initial, own_name), asker, ASK_NEW, &Logger::silent()).await
         && running.members.iter().any(|member| member.id == own && !member.client_urls.is_empty())
     {
         return Err(BeginError::AlreadyBootstrapped(own.0));
     }
+    if !discovers {
+        return Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() });
+    }
+    log!(logger, lines::DISCOVERY_BEGINS);
+    let found = discovery::join(config, own, &initial, logger).await.map_err(BeginError::Discovery)?;
+    if urls_repeat(&found) {
+        return Err(BeginError::DiscoveredDuplicateUrl(found.text()));
+    }
+    let cluster = new_cluster(&found, own_name, &token);
     Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() })
 }
 
-fn check_urls_differ(initial: &InitialCluster) -> Result<(), BeginError> {
-    let mut seen = BTreeSet::new();
-    let is_new = |url: &Url| seen.insert(url.to_string());
-    match initial.0.iter().flat_map(|(_, urls)| urls).all(is_new) {
-        true => Ok(()),
-        false => Err(BeginError::DuplicateUrl(initial.text())),
+fn new_cluster(members: &InitialCluster, own_name: &str, token: &str) -> NewCluster {
+    let texts = |urls: &[Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
+    NewCluster {
+        members: members.0.iter().map(|(name, urls)| (name.clone(), texts(urls))).collect(),
+        own_name: own_name.to_owned(),
+        token: token.to_owned(),
     }
+}
+
+fn check_urls_differ(initial: &InitialCluster) -> Result<(), BeginError> {
+    if urls_repeat(initial) { Err(BeginError::DuplicateUrl(initial.text())) } else { Ok(()) }
+}
+
+fn urls_repeat(cluster: &InitialCluster) -> bool {
+    let mut seen = BTreeSet::new();
+    !cluster.0.iter().flat_map(|(_, urls)| urls).all(|url| seen.insert(url.to_string()))
 }
 
 /// What we say of ourselves must be what the initial cluster says of us.

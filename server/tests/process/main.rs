@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod data_dir;
+mod discovery;
 mod errors;
 mod flags;
 mod growing;
