@@ -235,11 +235,14 @@ pub fn open<V: Vfs>(
         rules: Rules { pre_vote: timing.pre_vote, ..Rules::default() },
         ..Config::new(ids.member)
     };
+    let snapshots = SnapshotFiles::open(vfs.clone(), &directories.snapshots)?;
+    // What had arrived is a store by now, or nothing comes of it.
+    snapshots.remove_received_before(Index(u64::MAX))?;
     Ok(Parts {
         ids,
         raft: RawNode::with_logger(config, raft_log, logger)?,
         log,
-        snapshots: SnapshotFiles::open(vfs.clone(), &directories.snapshots)?,
+        snapshots,
         store,
         state,
         dead,

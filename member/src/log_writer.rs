@@ -206,13 +206,37 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_checkpoint_takes_no_vote_back() {
-        let disk = LyingDisk::new();
+    fn writer(disk: &LyingDisk) -> LogWriter<LyingDisk> {
         let wal = wal::Wal::create(disk.clone(), Path::new("/wal"), Bytes::new(), wal::Options::default()).unwrap();
         let snapshots = SnapshotFiles::open(disk.clone(), Path::new("/snap")).unwrap();
         let timing = LogTiming::new(&Registry::new());
-        let mut writer = LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing);
+        LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing)
+    }
+
+    fn meta(index: u64) -> SnapshotMeta {
+        SnapshotMeta { index: Index(index), term: Term(2), ..SnapshotMeta::default() }
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_a_snapshot_is_none_any_more() {
+        let disk = LyingDisk::new();
+        let mut writer = writer(&disk);
+        let hard_state = HardState { term: Term(2), vote: None, commit: Index(10) };
+        let snapshot = Some(Snapshot { meta: meta(10), data: Bytes::from_static(b"{}") });
+        let save = Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: Vec::new(), snapshot };
+        let late = |index| LogCheckpoint { hard_state, meta: meta(index), members: Bytes::from_static(b"{}") };
+        let done = writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(late(7))]).unwrap();
+        assert_eq!((done.saved, done.checkpointed), (Some(SaveNumber(1)), None));
+        assert!(writer.step(&mut vec![LogJob::Checkpoint(late(10))]).unwrap().checkpointed.is_none());
+        let survey = wal::survey(&disk, Path::new("/wal")).unwrap();
+        assert_eq!((survey.snapshots.last(), survey.received), (Some(&meta(10)), None));
+        assert!(writer.step(&mut vec![LogJob::Checkpoint(late(11))]).unwrap().checkpointed.is_some());
+    }
+
+    #[test]
+    fn a_checkpoint_takes_no_vote_back() {
+        let disk = LyingDisk::new();
+        let mut writer = writer(&disk);
         let old = HardState { term: Term(1), vote: None, commit: Index(0) };
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
         let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new(), snapshot: None };

@@ -88,6 +88,11 @@ fn a_crash_at_any_point_leaves_a_member_that_starts_and_catches_up() {
                 pair.restart_learner(&left, life).unwrap_or_else(|error| panic!("{context}: {error}"));
                 let found = pair.learner_applied();
                 assert!(found <= done, "{context}: {found}");
+                // Nothing is left of what did not come to its end.
+                let names = ["snap", "store", "wal"];
+                assert_eq!(left.read_dir(Path::new("/data/member")).unwrap(), names, "{context}");
+                let snapshots = left.read_dir(Path::new("/data/member/snap")).unwrap();
+                assert!(snapshots.iter().all(|name| name.ends_with(".snap")), "{context}: {snapshots:?}");
                 // What the log has a record of is there, even if nothing else in the log says that it is committed.
                 assert!(received.as_ref().is_none_or(|meta| meta.index <= found), "{context}: {found}");
                 records_without_hard_state += usize::from(received.is_some());

@@ -17,10 +17,14 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 
 impl Cluster {
     pub fn start() -> Cluster {
+        Cluster::start_with(&[])
+    }
+
+    pub fn start_with(flags: &[&str]) -> Cluster {
         let urls: Vec<_> = NAMES.iter().map(|_| addresses()).collect();
         let homes: Vec<_> = NAMES.iter().map(|_| Home::new()).collect();
         let mut cluster = Cluster { homes, urls, servers: Vec::new() };
-        cluster.servers = (0..NAMES.len()).map(|number| Some(cluster.spawn(number, &[]))).collect();
+        cluster.servers = (0..NAMES.len()).map(|number| Some(cluster.spawn(number, flags))).collect();
         for server in cluster.servers.iter_mut().flatten() {
             server.wait_for("ready to serve client requests");
         }
@@ -73,7 +77,7 @@ impl Cluster {
     }
 
     /// All members that run have come to the same keys.
-    async fn are_equal(&self) {
+    pub async fn are_equal(&self) {
         let mut hashes = Vec::new();
         for server in self.running() {
             let mut client = server.connect().await;

@@ -5,6 +5,7 @@ mod cluster;
 mod data_dir;
 mod discovery;
 mod errors;
+mod far_behind;
 mod flags;
 mod growing;
 mod members;

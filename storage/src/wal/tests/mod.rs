@@ -240,9 +240,13 @@ fn reading_begins_behind_a_snapshot() {
         save(&mut wal, index);
     }
     wal.save_snapshot(&snapshot(1, 20)).unwrap();
+    assert_eq!(survey(&disk, dir()).unwrap().received, None);
     wal.save_snapshot(&snapshot(1, 30)).unwrap();
+    let early = survey(&disk, dir()).unwrap();
+    assert_eq!((early.received, early.snapshots.last()), (Some(snapshot(1, 30)), Some(&snapshot(1, 20))));
     save(&mut wal, 31);
     drop(wal);
+    assert_eq!(survey(&disk, dir()).unwrap().received, None);
     // The one at 30 is committed only by entry 31's hard state.
     let valid = valid_snapshots(&disk, dir()).unwrap();
     assert_eq!(valid.iter().map(|meta| meta.index.0).collect::<Vec<_>>(), [0, 20, 30]);

@@ -1,0 +1,52 @@
+//! A member that was away until the log it needs was given up: it is sent the whole database.
+
+use ferrite_proto::etcdserverpb as pb;
+
+use crate::cluster::{Cluster, get, put, put_at_last};
+use crate::server::{Client, run};
+
+/// Little log is kept, so that who is away for a few entries needs a snapshot.
+const FLAGS: [&str; 2] = ["--snapshot-count=20", "--snapshot-catchup-entries=5"];
+
+async fn compact(client: &mut Client, revision: i64) {
+    let request = pb::CompactionRequest { revision, physical: true };
+    let _: pb::CompactionResponse = client.call("/etcdserverpb.KV/Compact", request).await.unwrap();
+}
+
+#[test]
+fn a_member_far_behind_is_sent_the_database_and_is_like_the_others() {
+    run(async {
+        let mut cluster = Cluster::start_with(&FLAGS);
+        let leader = cluster.leader().await;
+        let away = (leader + 1) % 3;
+        let client = &mut cluster.client(leader).await;
+        for number in 0..30 {
+            put(client, &format!("key {number}"), "before").await.unwrap();
+        }
+        let grant = pb::LeaseGrantRequest { id: 77, ttl: 1000 };
+        let _: pb::LeaseGrantResponse = client.call("/etcdserverpb.Lease/LeaseGrant", grant).await.unwrap();
+        for round in 0..2 {
+            cluster.servers[away].take().unwrap().kill();
+            let large = "x".repeat(100_000);
+            for number in 0..60 {
+                let value = if number % 10 == 0 { &large } else { "while it was away" };
+                put_at_last(client, &format!("key {}", number % 40), value).await;
+            }
+            if round == 1 {
+                compact(client, 100).await;
+            }
+            cluster.restart_with(away, &FLAGS);
+            cluster.are_equal().await;
+            let its = &mut cluster.client(away).await;
+            assert_eq!(get(its, "key 10").await.map(|value| value.len()), Some(100_000));
+            let leases: pb::LeaseLeasesResponse =
+                its.call("/etcdserverpb.Lease/LeaseLeases", pb::LeaseLeasesRequest::default()).await.unwrap();
+            assert_eq!(leases.leases, [pb::LeaseStatus { id: 77 }]);
+            let snapshots = std::fs::read_dir(cluster.homes[away].data().join("member/snap")).unwrap().count();
+            assert!(snapshots > 0);
+            // It takes part again: what it is told goes through the log.
+            put(its, "key 10", "after").await.unwrap();
+            cluster.are_equal().await;
+        }
+    });
+}
