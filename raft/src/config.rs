@@ -109,7 +109,7 @@ pub enum ReadOnlyMode {
 /// How the owner writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageWrites {
-    /// It goes on while the disk works, and reports with `RawNode::saved`. Only what is saved is handed out to be applied.
+    /// It goes on while the disk works (thesis, 10.2.1), and reports with `RawNode::saved`. Only what is saved is handed out to be applied.
     Asynchronous,
     /// It saves all of a `Ready` before it applies any of it, and takes the next one only then. A `Ready` may ask to
     /// save and to apply the same entry.

@@ -25,7 +25,7 @@ pub struct Message {
 pub enum Body {
     /// A follower hands a proposal on to the leader. The entries have no term and index yet.
     Propose(Entries),
-    /// The leader's entries behind `prev`, and how far the log is committed.
+    /// The leader's entries behind `prev`, and how far the log is committed (thesis, 3.5).
     Append {
         /// What comes before the entries: the follower must hold it.
         prev: LogPosition,
@@ -46,7 +46,7 @@ pub enum Body {
         /// The last position of the follower at which the logs may meet: terms that cannot match are skipped.
         hint: LogPosition,
     },
-    /// A candidate asks for a vote.
+    /// A candidate asks for a vote (thesis, 3.4).
     Vote(VoteRequest),
     /// The answer to a `Vote` of the same kind.
     VoteAnswer {
@@ -55,10 +55,10 @@ pub enum Body {
         /// What the voter says.
         verdict: Verdict,
     },
-    /// The log up to the snapshot's index, for a follower that is too far behind for entries. Boxed, because every message
+    /// The log up to the snapshot's index (thesis, 5), for a follower that is too far behind for entries. Boxed, because every message
     /// would have its size.
     Snapshot(Box<Snapshot>),
-    /// The leader is alive. `context` numbers the read that this round may confirm; it is empty if none waits.
+    /// The leader is alive (thesis, 3.4). `context` numbers the read that this round may confirm; it is empty if none waits.
     Heartbeat {
         /// How far the log is committed, as far as the follower is known to hold it.
         commit: Index,
@@ -70,11 +70,11 @@ pub enum Body {
         /// What the heartbeat carried.
         context: Bytes,
     },
-    /// Make the sender the leader.
+    /// Make the sender the leader (thesis, 3.10).
     TransferLeader,
     /// Start an election at once: the leader gives up its place.
     TimeoutNow,
-    /// A follower asks for an index to read at.
+    /// A follower asks for an index to read at (thesis, 6.4).
     ReadIndex {
         /// What the answer is to carry.
         context: Bytes,

@@ -89,8 +89,8 @@ impl<L: LogStore> RawNode<L> {
         Ok(())
     }
 
-    /// One tick of time goes by: a follower may stand for election, a leader sends heartbeats and looks whether it still is
-    /// heard. The owner decides how long a tick is, and calls this at a steady pace.
+    /// One tick of time goes by: a follower may stand for election (thesis, 3.4), a leader sends heartbeats and looks whether it
+    /// still is heard (6.2). The owner decides how long a tick is, and calls this at a steady pace.
     pub fn tick(&mut self) {
         self.raft.tick();
     }
@@ -121,7 +121,7 @@ impl<L: LogStore> RawNode<L> {
         self.raft.propose(&mut [Entry { data, ..Entry::default() }])
     }
 
-    /// Proposes several entries as one: all are taken or none, and followers get them in one message.
+    /// Proposes several entries as one: all are taken or none, and followers get them in one message (thesis, 10.2.2).
     ///
     /// # Errors
     /// As `propose`; also if there is none.
@@ -140,7 +140,7 @@ impl<L: LogStore> RawNode<L> {
         self.raft.propose(&mut [Entry { kind, data, ..Entry::default() }])
     }
 
-    /// Puts a committed change of members into force. The owner calls this for each one that it applies, unless it refuses
+    /// Puts a committed change of members into force (thesis, 4.1; unlike there, not when it is appended). The owner calls this for each one that it applies, unless it refuses
     /// it, and reports it as applied afterwards. `Superseded` means that a received snapshot has it already: there is
     /// nothing to do, but until that snapshot is installed the owner does not know the members at what it has applied, and
     /// makes no snapshot of its own.
@@ -173,7 +173,8 @@ impl<L: LogStore> RawNode<L> {
         self.raft.transfer_leader(to);
     }
 
-    /// Stops following the leader until it is heard again, so that this node votes for another at once.
+    /// Stops following the leader until it is heard again, so that this node votes for another at once. (Not in the thesis: for
+    /// an owner who knows that the leader is gone, and would have to wait out `Rules::check_quorum`.)
     pub fn forget_leader(&mut self) {
         self.raft.forget_leader();
     }
@@ -185,7 +186,7 @@ impl<L: LogStore> RawNode<L> {
         }
     }
 
-    /// A snapshot was sent to a node, or could not be. A leader that hears neither sends it nothing more.
+    /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more.
     pub fn report_snapshot(&mut self, id: NodeId, arrived: bool) {
         if let Role::Leader(leader) = &mut self.raft.role {
             leader.snapshot_reported(&mut self.raft.core, id, arrived);

@@ -70,7 +70,7 @@ pub enum EntryKind {
     ConfChangeV2,
 }
 
-/// One entry of the log.
+/// One entry of the log (Raft thesis, 3.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The term of the leader that appended it.
@@ -112,7 +112,7 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// Who votes and who learns. All lists are sorted.
+/// Who votes and who learns (Raft thesis, 4.2.1), and in a joint configuration who did (4.3). All lists are sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfState {
     /// Who votes.
@@ -138,7 +138,8 @@ pub struct SnapshotMeta {
     pub conf: ConfState,
 }
 
-/// A snapshot: the state machine's data is opaque to Raft.
+/// A snapshot (Raft thesis, 5): the state machine's data is opaque to Raft. Its size is not limited here: an owner who sends
+/// much keeps `data` empty, and sends the rest its own way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// What it stands for.

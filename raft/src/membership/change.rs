@@ -16,7 +16,7 @@ pub enum ConfChange {
     V2(ConfChangeV2),
 }
 
-/// A change of one member.
+/// A change of one member (Raft thesis, 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfChangeV1 {
     /// Chosen by the owner to find its request again; Raft does not look at it.
@@ -61,7 +61,7 @@ pub enum ChangeKind {
     AddLearnerNode,
 }
 
-/// How the change comes into force.
+/// How the change comes into force (Raft thesis, 4.1 and 4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transition {
     /// At once if at most one member changes, else as `JointImplicit`.
