@@ -190,7 +190,12 @@ impl<V: Vfs> Arriving<V> {
         vfs.rename(&self.path, &database)?;
         self.path = database;
         vfs.sync_dir(&directories.snapshots)?;
-        let (store, prepared) = self.receiver.prepare(&self.path, &self.meta)?;
+        let prepared = self.receiver.prepare(&self.path, &self.meta);
+        if prepared.is_err() {
+            // It takes space, and is no use. What is wrong with the database counts.
+            let _ = vfs.remove_dir_all(&received_dir(&directories.store, self.meta.index));
+        }
+        let (store, prepared) = prepared?;
         *place.0.lock() = Held::Ready(Box::new(store));
         Ok(prepared)
     }

@@ -1,6 +1,8 @@
 //! Snapshots between members: what a learner goes over to is what its leader holds, wherever either of them crashes.
 
 mod pair;
+mod refusals;
+mod watch;
 
 use std::path::Path;
 

@@ -43,7 +43,7 @@ pub struct Node {
     pub disk: LyingDisk,
     pub engine: Engine<Nobody, Nobody>,
     ids: Ids,
-    receiver: Receiver<LyingDisk>,
+    pub receiver: Receiver<LyingDisk>,
     now: Duration,
 }
 
@@ -174,6 +174,27 @@ impl Pair {
         }
     }
 
+    /// Puts only: each has a revision.
+    pub fn put(&mut self, count: u64) {
+        for _ in 0..count {
+            let key = bytes::Bytes::from(format!("key {}", self.dice.below(12)));
+            let put = Some(pb::PutRequest { key, value: "v".into(), ..Default::default() });
+            self.propose(pb::InternalRaftRequest { put, ..Default::default() });
+            self.settle();
+        }
+    }
+
+    pub fn compact(&mut self, revision: i64) {
+        let compaction = Some(pb::CompactionRequest { revision, physical: false });
+        self.propose(pb::InternalRaftRequest { compaction, ..Default::default() });
+        self.settle();
+    }
+
+    /// The leader's newest.
+    pub fn revision(&self) -> i64 {
+        self.leader.engine.shared.keyspace().revision() as i64
+    }
+
     /// Lets both do what they have to, and time go on, until the learner has what the leader has, or can have nothing.
     pub fn settle(&mut self) {
         for _ in 0..400 {
@@ -238,7 +259,7 @@ impl Pair {
     }
 
     /// The database as the leader's store has it now.
-    fn transfer(&mut self, message: &Message) -> (Message, Vec<bytes::Bytes>) {
+    pub fn transfer(&mut self, message: &Message) -> (Message, Vec<bytes::Bytes>) {
         let (sender, cut) = channel();
         self.leader.engine.cut(Cut::new(move |snapshot| sender.send(snapshot).unwrap()));
         let snapshot = loop {
