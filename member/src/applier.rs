@@ -68,6 +68,8 @@ pub struct ApplyDone<P> {
 pub enum ApplyNews {
     /// An entry took longer than is usual.
     Slow { index: Index, kind: Kind, took: Duration },
+    /// A snapshot of the leader's is in force.
+    Installed { index: Index, term: Term },
     /// A compaction is trimmed.
     Trimmed { revision: u64, took: Duration },
 }
@@ -206,6 +208,7 @@ impl<P: Waiter> Applier<P> {
         self.trimming_since = None;
         done.has_installed = true;
         done.dead = dead;
+        done.news.push(ApplyNews::Installed { index, term });
         Ok((index, term))
     }
 

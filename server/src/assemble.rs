@@ -26,7 +26,7 @@ use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, PeerLane, Signals};
 use crate::membership::Membership;
-use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster, SnapshotSender, SnapshotTaker};
+use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster, SnapshotSender, SnapshotTaker, Transfers};
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
 use crate::read_pool::{ReadThread, read_pool};
@@ -139,11 +139,18 @@ fn wire<V: Vfs>(
     let keeper = StoreKeeper::new(store, StoreTiming::new(registry));
     let receiver =
         Receiver::new(vfs.clone(), directories(config), ids, settings, FileOptions::default().store, keeper.place());
+    let transfers = Transfers::new(ids.member, logger.clone(), registry.clone());
     let inlet = Inlet {
         member: outlets.member.clone(),
         state: shared.clone(),
         lane: arriving.clone(),
-        snapshots: Arc::new(SnapshotTaker { receiver, member: outlets.member.clone(), reads: reads.clone() }),
+        snapshots: Arc::new(SnapshotTaker {
+            receiver,
+            member: outlets.member.clone(),
+            reads: reads.clone(),
+            transfers: transfers.clone(),
+        }),
+        transfers: transfers.clone(),
         removed: removed.clone(),
     };
     let transport = {
@@ -201,6 +208,7 @@ fn wire<V: Vfs>(
         reads: door.reads.clone(),
         runtime: peer_runtime.clone(),
         halt: halt.clone(),
+        transfers,
     };
     Assembled { owners, door, peers: PeerLane { transport, snapshots, arriving }, roster, removed, warnings }
 }

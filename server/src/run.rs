@@ -392,6 +392,7 @@ fn start_owners<V: Vfs>(
             log!(logs, lines::APPLY_TOOK_TOO_LONG, took, slow_after, "", &request, "", "");
         }
         ApplyNews::Trimmed { revision, took } => log!(logs, lines::COMPACTED, revision, took),
+        ApplyNews::Installed { index, term } => log!(logs, lines::APPLIED_SNAPSHOT, index.0, term.0),
     });
     let fatal = Box::new(move |error| end_if_fatal(Err(error), &halt));
     let state = door.state.clone();

@@ -125,6 +125,17 @@ lines! {
     TRANSFER_FINISHED: Info "leadership transfer finished" ["local-member-id", "old-leader-member-id", "new-leader-member-id", "took"];
 }
 
+// Snapshots between members.
+lines! {
+    SENDING_SNAPSHOT: Info "sending database snapshot" ["snapshot-index", "remote-peer-id", "bytes", "size"];
+    SENT_SNAPSHOT: Info "sent database snapshot" ["snapshot-index", "remote-peer-id", "bytes", "size"];
+    SNAPSHOT_NOT_SENT: Warn "failed to send database snapshot" ["snapshot-index", "remote-peer-id", "bytes", "size"];
+    RECEIVING_SNAPSHOT: Info "receiving database snapshot" ["local-member-id", "remote-snapshot-sender-id", "incoming-snapshot-index"];
+    RECEIVED_SNAPSHOT: Info "received and saved database snapshot" ["local-member-id", "remote-snapshot-sender-id", "incoming-snapshot-index", "incoming-snapshot-size-bytes", "incoming-snapshot-size", "download-took"];
+    SNAPSHOT_NOT_RECEIVED: Warn "failed to save incoming database snapshot" ["local-member-id", "remote-snapshot-sender-id", "incoming-snapshot-index", "error"];
+    APPLIED_SNAPSHOT: Info "applied snapshot" ["incoming-leader-snapshot-index", "incoming-leader-snapshot-term"];
+}
+
 // Running and stopping.
 lines! {
     SAVED_SNAPSHOT: Info "saved snapshot" ["snapshot-index"];

@@ -57,7 +57,7 @@ impl Config {
 }
 
 /// `2.1 GB`: two digits below ten, in powers of 1000.
-fn human(bytes: u64) -> String {
+pub fn human(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 10 {
         return format!("{bytes} B");

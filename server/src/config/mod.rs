@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use ferrite_observe::log::Format;
 
+pub use adjust::human;
 pub use cluster::{ClusterState, InitialCluster};
 pub use features::{Feature, Features};
 pub use help::{USAGE, go_arch, listing, version};

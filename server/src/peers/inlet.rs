@@ -8,7 +8,7 @@ use ferrite_raft::{Message, NodeId};
 use ferrite_state::Shared;
 use tokio::sync::watch;
 
-use super::{Lane, TakeSnapshot};
+use super::{Lane, TakeSnapshot, Transfers};
 use crate::handle::MemberInput;
 
 /// The member, as peers see it.
@@ -18,6 +18,7 @@ pub struct Inlet {
     pub state: Shared,
     pub lane: Arc<Lane>,
     pub snapshots: Arc<dyn TakeSnapshot>,
+    pub transfers: Arc<Transfers>,
     /// Set when a peer says that this member was removed.
     pub removed: watch::Sender<bool>,
 }
@@ -41,6 +42,7 @@ impl Owner for Inlet {
     }
 
     fn snapshot_sent(&self, to: NodeId, arrived: bool) {
+        self.transfers.sent(to, arrived);
         let _ = self.member.push(Input::SnapshotSent { to, arrived });
     }
 

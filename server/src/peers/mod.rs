@@ -15,6 +15,7 @@ mod roster;
 mod same_urls;
 mod snapshots;
 mod thread;
+mod transfers;
 mod versions;
 
 pub use begin::{Begin, BeginError, begin};
@@ -23,6 +24,7 @@ pub use lane::Lane;
 pub use roster::Roster;
 pub use snapshots::{SnapshotSender, SnapshotTaker, TakeSnapshot};
 pub use thread::{PeerRuntime, PeerThread};
+pub use transfers::Transfers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,9 +67,10 @@ impl Peers {
     pub fn nobody(ids: Ids, member: Outlet<MemberInput>, state: Shared, runtime: &tokio::runtime::Handle) -> Peers {
         let config = Config::default();
         let (lane, removed) = (Arc::default(), tokio::sync::watch::Sender::new(false));
-        let inlet = Inlet { member, state, lane, snapshots: Arc::new(TakesNone), removed };
         let _on_its_runtime = runtime.enter();
         let (logger, registry) = (ferrite_observe::log::Logger::silent(), Arc::default());
+        let transfers = Transfers::new(ids.member, logger.clone(), Arc::clone(&registry));
+        let inlet = Inlet { member, state, lane, snapshots: Arc::new(TakesNone), transfers, removed };
         let limit = dial_timeout(&config);
         let transport =
             Transport::start(local(ids, &config), Arc::new(inlet), Arc::new(Plain), limit, logger, registry);

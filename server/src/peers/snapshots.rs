@@ -18,6 +18,7 @@ use ferrite_storage::vfs::Vfs;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::Transfers;
 use crate::halt::Halt;
 use crate::handle::MemberInput;
 use crate::loops::Defragmented;
@@ -38,6 +39,7 @@ pub struct SnapshotSender {
     pub reads: ReadPool,
     pub runtime: Handle,
     pub halt: Halt,
+    pub transfers: Arc<Transfers>,
 }
 
 impl SnapshotSender {
@@ -59,6 +61,7 @@ impl SnapshotSender {
 
     fn send_database(self, message: Message, mut export: Export) {
         let (pieces, receiver) = mpsc::channel(PIECES);
+        self.transfers.sending(message.to, export.applied(), export.bytes());
         self.transport.send_snapshot(message, receiver);
         let runtime = self.runtime.clone();
         runtime.spawn(async move {
@@ -98,32 +101,46 @@ pub struct SnapshotTaker<V: Vfs> {
     pub receiver: Receiver<V>,
     pub member: Outlet<MemberInput>,
     pub reads: ReadPool,
+    pub transfers: Arc<Transfers>,
 }
 
 impl<V: Vfs> TakeSnapshot for SnapshotTaker<V> {
     fn take(self: Arc<Self>, message: Message, database: Database) -> ReceiveSnapshot {
         Box::pin(async move {
             let Body::Snapshot(snapshot) = &message.body else { return Err("there is no snapshot in it".to_owned()) };
-            let prepared = self.prepare(snapshot.meta.clone(), database).await?;
+            let receiving = self.transfers.receiving(message.from, snapshot.meta.index);
+            let (prepared, bytes) = match self.prepare(snapshot.meta.clone(), database).await {
+                Ok(prepared) => prepared,
+                Err(why) => {
+                    receiving.failed(&why);
+                    return Err(why);
+                }
+            };
             let input = Input::Snapshot { message, prepared: Box::new(prepared) };
-            self.member.push(input).map_err(|_| "the member is stopping".to_owned())
+            self.member.push(input).map_err(|_| "the member is stopping".to_owned())?;
+            receiving.received(bytes);
+            Ok(())
         })
     }
 }
 
 impl<V: Vfs> SnapshotTaker<V> {
-    async fn prepare(&self, meta: SnapshotMeta, mut database: Database) -> Result<Prepared, String> {
+    /// What came of it, and how many bytes it had.
+    async fn prepare(&self, meta: SnapshotMeta, mut database: Database) -> Result<(Prepared, u64), String> {
         let receiver = self.receiver.clone();
         let mut arriving = self.work(move || receiver.begin(&meta)).await?;
-        let mut gathered = BytesMut::new();
+        let (mut gathered, mut bytes) = (BytesMut::new(), 0);
         while let Some(piece) = database.next().await {
-            gathered.extend_from_slice(&piece.map_err(|error| error.to_string())?);
+            let piece = piece.map_err(|error| error.to_string())?;
+            bytes += piece.len() as u64;
+            gathered.extend_from_slice(&piece);
             if gathered.len() >= WRITE_BYTES {
                 arriving = self.write(arriving, gathered.split()).await?;
             }
         }
         let arriving = self.write(arriving, gathered).await?;
-        self.work(move || arriving.finish()).await
+        let prepared = self.work(move || arriving.finish()).await?;
+        Ok((prepared, bytes))
     }
 
     async fn write(&self, mut arriving: Arriving<V>, piece: BytesMut) -> Result<Arriving<V>, String> {
