@@ -2,8 +2,8 @@
 //!
 //!   net thread: run(read) ──in turn──▶ read thread ──answer──▶ post ──▶ net thread
 //!
-//! Each read is waited for by a call, so there are never more of them than calls; a snapshot to or from a peer takes a step
-//! at a time. One whose call has been given up is not begun.
+//! Each read is waited for by a call, so there are never more of them than calls. One whose call has been given up is
+//! not begun. Snapshots to and from peers have a thread of their own: making a store of a database takes long.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ type Read = Box<dyn FnOnce() + Send>;
 pub struct ReadPool {
     threads: Vec<Outlet<Read>>,
     turn: Arc<AtomicUsize>,
+    /// For snapshots.
+    apart: Outlet<Read>,
 }
 
 impl fmt::Debug for ReadPool {
@@ -46,8 +48,9 @@ impl fmt::Debug for ReadThread {
 /// A pool, and what its threads run.
 pub fn read_pool() -> (ReadPool, Vec<ReadThread>) {
     let (threads, inboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| inbox()).unzip();
-    let pool = ReadPool { threads, turn: Arc::default() };
-    (pool, inboxes.into_iter().map(ReadThread).collect())
+    let (apart, last) = inbox();
+    let pool = ReadPool { threads, turn: Arc::default(), apart };
+    (pool, inboxes.into_iter().chain([last]).map(ReadThread).collect())
 }
 
 impl ReadPool {
@@ -65,11 +68,12 @@ impl ReadPool {
                 post.flush();
             }
         });
-        self.hand_in(read).map_err(|_| CallError::Stopped)?;
+        let thread = &self.threads[self.turn.fetch_add(1, Relaxed) % self.threads.len()];
+        thread.push(read).map_err(|_| CallError::Stopped)?;
         awaited.await.ok_or(CallError::Stopped)
     }
 
-    /// The same for a task that is not on a net thread. `None` if the threads have ended.
+    /// Does a step of a snapshot for a task that waits for it. `None` if the threads have ended.
     pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         let work = move || {
@@ -78,23 +82,19 @@ impl ReadPool {
                 let _ = sender.send(work());
             }
         };
-        self.hand_in(Box::new(work)).ok()?;
+        self.apart.push(Box::new(work)).ok()?;
         receiver.await.ok()
     }
 
-    /// Begins something that nobody waits for.
+    /// Does something for a snapshot that nobody waits for.
     pub fn start(&self, work: impl FnOnce() + Send + 'static) {
         // Threads that have ended do nothing any more: the process is ending.
-        let _ = self.hand_in(Box::new(work));
-    }
-
-    fn hand_in(&self, read: Read) -> Result<(), Read> {
-        self.threads[self.turn.fetch_add(1, Relaxed) % self.threads.len()].push(read)
+        let _ = self.apart.push(Box::new(work));
     }
 
     /// Ends the threads when what waits is done.
     pub fn close(&self) {
-        self.threads.iter().for_each(Outlet::close);
+        self.threads.iter().chain([&self.apart]).for_each(Outlet::close);
     }
 }
 
@@ -138,6 +138,31 @@ mod tests {
         pool.close();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(block_on(pool.run(&post, || ())), Err(CallError::Stopped));
+    }
+
+    #[test]
+    fn reads_do_not_wait_for_a_snapshot() {
+        let (pool, threads) = read_pool();
+        let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
+        let post = Arc::<Post>::default();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        pool.start(move || ended.recv().unwrap());
+        let delivering = post.clone();
+        block_on(async {
+            tokio::select! {
+                () = async move { delivering.deliver().await } => unreachable!("it delivers as long as it is asked to"),
+                () = async {
+                    for number in 0..2 * THREADS {
+                        assert_eq!(pool.run(&post, move || number).await, Ok(number));
+                    }
+                } => {}
+            }
+            end.send(()).unwrap();
+            assert_eq!(pool.work(|| 7).await, Some(7));
+        });
+        pool.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(block_on(pool.work(|| 7)), None);
     }
 
     #[test]
