@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrite_raft::{
     Body, ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
-    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, Snapshot, SoftState,
+    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, Snapshot, SoftState, Term,
 };
 use ferrite_state::RequestId;
 use ferrite_state::cluster::ClusterVersion;
@@ -349,6 +349,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.clock.disk_stalls
     }
 
+    /// The term that this member is in.
+    pub fn term(&self) -> Term {
+        self.raft.hard_state().term
+    }
+
     /// Whether the member has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -598,6 +603,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                     Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
                 }
             }
+        }
+        // What has just arrived may have ended our leadership, and the duties are told of that only when all is handed out.
+        // Who led and slept would find leases run out that its successor has renewed, and hand their revocation on to it.
+        if self.soft_state.role == RoleKind::Leader && self.raft.soft_state().role != RoleKind::Leader {
+            self.duties.role_changed(false, self.raft.hard_state().term);
         }
         for (id, data) in self.duties.proposals(now) {
             // If Raft does not take it, the duty sees that nothing came of it, and tries again.

@@ -2,5 +2,6 @@
 
 mod changes;
 mod election;
+mod leases;
 mod rig;
 mod stall;

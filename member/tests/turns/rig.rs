@@ -38,6 +38,14 @@ pub fn sole_voter(pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
 
 /// A member among these voters.
 pub fn one_of(voters: Vec<NodeId>, pre_vote: bool) -> (Member<Nobody, Nobody>, Arc<Progress>) {
+    with_leases(voters, pre_vote, Arc::new(SharedLessor::new(Lessor::new(1))))
+}
+
+fn with_leases(
+    voters: Vec<NodeId>,
+    pre_vote: bool,
+    lessor: Arc<SharedLessor>,
+) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     let rows: [(Table, Bytes, Bytes); 0] = [];
     let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
     let mut log = MemoryLog::new();
@@ -53,7 +61,7 @@ pub fn one_of(voters: Vec<NodeId>, pre_vote: bool) -> (Member<Nobody, Nobody>, A
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(Arc::new(SharedLessor::new(Lessor::new(1))), HEARTBEAT * 10, true, &registry),
+        Leases::new(lessor, HEARTBEAT * 10, true, &registry),
         None,
         Arc::new(ByKind::requests(&registry)),
     );
@@ -65,6 +73,7 @@ pub fn one_of(voters: Vec<NodeId>, pre_vote: bool) -> (Member<Nobody, Nobody>, A
 pub struct Rig {
     pub member: Member<Nobody, Nobody>,
     pub progress: Arc<Progress>,
+    pub lessor: Arc<SharedLessor>,
     pub now: Duration,
     /// Entries that were handed out to be saved.
     pub saved: Vec<Entry>,
@@ -74,8 +83,9 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Rig {
-        let (member, progress) = sole_voter(true);
-        Rig { member, progress, now: Duration::ZERO, saved: Vec::new(), committed: (Index(0), Term(0)) }
+        let lessor = Arc::new(SharedLessor::new(Lessor::new(1)));
+        let (member, progress) = with_leases(vec![ME], true, lessor.clone());
+        Rig { member, progress, lessor, now: Duration::ZERO, saved: Vec::new(), committed: (Index(0), Term(0)) }
     }
 
     /// Takes turns until it rests. Nothing is applied.
