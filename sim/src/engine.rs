@@ -14,17 +14,19 @@ use std::time::Duration;
 use ferrite_member::bootstrap::{Parts, StartError};
 use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
-    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Cut, Input, Keep, Limits, LogJob, LogTiming, LogWriter,
-    Member, Pace, Place, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper, StoreTiming,
-    TrimPace, Waiter,
+    Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Cut, Input, Keep, Limits, LogDone, LogJob, LogTiming,
+    LogWriter, Member, Pace, Place, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper,
+    StoreTiming, TrimPace, Waiter,
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_raft::{Entry, Index, Message};
+use ferrite_raft::{Entry, EntryKind, Index, Message};
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::command::{Caller, encode};
 use ferrite_state::{RequestId, Shared};
 use ferrite_storage::vfs::LyingDisk;
+
+use crate::defect::Defect;
 
 /// Why a member has stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Requests of this life are numbered from here on: above those of earlier ones.
     pub first_request: u64,
+    /// What is done wrong here, to show that it is noticed.
+    pub defect: Option<Defect>,
 }
 
 /// Who may take a step.
@@ -91,6 +95,7 @@ pub struct Engine<P, R> {
     owners: Owners<P, R>,
     waiting: Waiting<P, R>,
     ids: Arc<RequestIds>,
+    defect: Option<Defect>,
     pub shared: Shared,
     pub progress: Arc<Progress>,
     pub room: Arc<Room>,
@@ -122,7 +127,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
     pub fn new(parts: Parts<LyingDisk>, setup: Setup) -> Engine<P, R> {
         let Parts { ids: identity, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, .. } =
             parts;
-        let Setup { name, heartbeat, election_ticks, limits, first_request } = setup;
+        let Setup { name, heartbeat, election_ticks, limits, first_request, defect } = setup;
         store.trim(&dead);
         let progress = Arc::new(Progress::new(applied.0, applied.1));
         let registry = Arc::new(Registry::new());
@@ -165,7 +170,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             store_has_more: true,
             log_may_mark: false,
         };
-        Engine { owners, waiting, ids, shared, progress, room }
+        Engine { owners, waiting, ids, defect, shared, progress, room }
     }
 
     /// The member itself, to look at.
@@ -246,14 +251,22 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
 
     fn step_member(&mut self, now: Duration, happened: &mut Vec<Happening<P, R>>) {
         let out = self.owners.member.turn(now, &mut self.waiting.member);
-        for save in out.save {
+        for mut save in out.save {
             happened.push(Happening::Saving(save.entries.clone()));
+            match (self.defect, &mut save.hard_state) {
+                (Some(Defect::SavedBeforeWritten), _) => self.waiting.member.push(Input::Saved(save.number)),
+                (Some(Defect::VoteNotSaved), Some(hard_state)) => hard_state.vote = None,
+                _ => {}
+            }
             self.waiting.log.push(LogJob::Save(save));
         }
         self.waiting.apply.extend(out.install.map(ApplyJob::Install));
         self.waiting.store.extend(out.discard.then_some(StoreJob::Discard));
-        for apply in out.apply {
+        for mut apply in out.apply {
             happened.push(Happening::Applying(apply.entries.clone()));
+            if self.defect == Some(Defect::EntrySkipped) {
+                skip_some(&mut apply.entries);
+            }
             self.waiting.apply.push(ApplyJob::Apply(apply));
         }
         self.waiting.store.extend(out.checkpoint.map(|(_, hard_state)| StoreJob::Checkpoint(hard_state)));
@@ -268,9 +281,20 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             _ => None,
         });
         let last = saves.last();
+        let numbers = self.waiting.log.iter().filter_map(|job| match job {
+            LogJob::Save(save) => Some(save.number),
+            _ => None,
+        });
+        let last_number = numbers.last();
         let done = match self.waiting.log.is_empty() {
-            true => self.owners.log.idle()?,
-            false => self.owners.log.step(&mut self.waiting.log)?,
+            true => self.owners.log.idle(),
+            false => self.owners.log.step(&mut self.waiting.log),
+        };
+        let done = match done {
+            Err(_) if self.defect == Some(Defect::SyncErrorIgnored) => {
+                LogDone { saved: last_number, ..LogDone::default() }
+            }
+            done => done?,
         };
         happened.push(Happening::Logged(last));
         self.room.set_log_is_short(done.is_short_of_space);
@@ -327,4 +351,11 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
         }
         Ok(())
     }
+}
+
+/// Empties an entry now and then, as if it said nothing.
+fn skip_some(entries: &mut [Entry]) {
+    const ONE_IN: u64 = 50;
+    let skipped = entries.iter_mut().filter(|entry| entry.index.0 % ONE_IN == 0 && entry.kind == EntryKind::Normal);
+    skipped.for_each(|entry| entry.data.clear());
 }

@@ -1,19 +1,19 @@
 //! Whether a history could have happened on one machine, one request after the other, each between its question and its
-//! answer. After Wing and Gong, with Lowe's memory of what has been tried: [`check`] looks at one key after the other,
-//! since keys that are linearizable each are so together.
+//! answer. After Wing and Gong, with Lowe's memory of what has been tried: [`check`] looks at one group of keys after the
+//! other, since groups that are linearizable each are so together.
 //!
 //! Revisions say more: they are the order itself. [`check_revisions`] holds them to real time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::client::{Event, History, Operation, Outcome, Value};
+use crate::history::{Event, History, Operation, Outcome, SLOTS, Value, Values};
 
 /// A history that no order explains.
 #[derive(Clone, Debug)]
 pub struct Violation(pub String);
 
-/// A request of one key, ready to be ordered.
+/// A request of one group, ready to be ordered.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     operation: Operation,
@@ -22,118 +22,164 @@ struct Call {
     answered: Option<(Duration, Outcome)>,
 }
 
-/// Looks for an order of the requests of each key.
+/// Looks for an order of the requests of each group.
 pub fn check(history: &History) -> Result<(), Violation> {
-    let mut keys: HashMap<u64, Vec<Call>> = HashMap::new();
-    for Event { key, operation, asked, answered } in &history.0 {
-        keys.entry(*key).or_default().push(Call { operation: *operation, asked: *asked, answered: *answered });
+    let mut groups: BTreeMap<u64, Vec<Call>> = BTreeMap::new();
+    for Event { group, operation, asked, answered } in &history.0 {
+        groups.entry(*group).or_default().push(Call { operation: *operation, asked: *asked, answered: *answered });
     }
-    let mut keys: Vec<_> = keys.into_iter().collect();
-    keys.sort_by_key(|(key, _)| *key);
-    for (key, calls) in keys {
+    for (group, calls) in groups {
         let calls = relevant(calls);
-        if !has_order(&calls) {
-            let story: Vec<String> = calls.iter().map(|call| format!("  {call:?}")).collect();
-            return Err(Violation(format!("no order explains what was said of key {key}:\n{}", story.join("\n"))));
+        if let Err(explained) = order(&calls) {
+            return Err(Violation(format!(
+                "no order explains what was said of group {group}; the first {explained} requests have one:\n{}",
+                story(&calls, explained)
+            )));
         }
     }
     Ok(())
 }
 
+/// The requests around the place where no order goes on.
+fn story(calls: &[Call], explained: usize) -> String {
+    const AROUND: usize = 20;
+    let around = &calls[explained.saturating_sub(AROUND)..calls.len().min(explained + AROUND)];
+    let lines = around.iter().map(|Call { operation, asked, answered }| match answered {
+        Some((when, outcome)) => format!("  {asked:>14?} - {when:<14?} {operation:?} -> {outcome:?}"),
+        None => format!("  {asked:>14?} -                {operation:?}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Leaves out what cannot change the verdict: reads that nobody was told of, what was refused, and unanswered writes whose
 /// value nobody has seen. If one of those did happen, an order with it is one without it.
 fn relevant(calls: Vec<Call>) -> Vec<Call> {
-    let seen: HashSet<Value> = calls
-        .iter()
-        .flat_map(|call| {
-            let found = match call.answered {
-                Some((_, Outcome::Found { value, .. })) => Some(value),
-                _ => None,
-            };
-            let expected = match call.operation {
-                Operation::Swap { expected, .. } => Some(expected),
-                _ => None,
-            };
-            [found, expected]
-        })
-        .flatten()
-        .collect();
+    let mut seen: HashSet<Value> = HashSet::new();
+    for call in &calls {
+        match call.answered {
+            Some((_, Outcome::Found { values, .. })) => seen.extend(values),
+            // A key was not there.
+            Some((_, Outcome::Nothing { .. })) => seen.extend([0]),
+            _ => {}
+        }
+        if let Operation::Swap { expected, .. } = call.operation {
+            seen.insert(expected);
+        }
+    }
     let matters = |call: &Call| match (call.answered, call.operation) {
         (Some((_, Outcome::Refused)), _) => false,
         (Some(_), _) => true,
         (None, Operation::Get) => false,
-        (None, Operation::Put(value) | Operation::Swap { new: value, .. }) => seen.contains(&value),
+        (None, Operation::Put { value, .. } | Operation::Swap { new: value, .. }) => seen.contains(&value),
         // It may explain why a key is gone.
-        (None, Operation::Delete) => seen.contains(&0),
+        (None, Operation::Delete { .. }) => seen.contains(&0),
     };
     let mut calls: Vec<Call> = calls.into_iter().filter(matters).collect();
     calls.sort_by_key(|call| call.asked);
     calls
 }
 
-/// What a call does to a value, if its answer agrees with it.
-fn take_effect(call: &Call, value: Value) -> Option<Value> {
+/// What a call does to the values, if its answer agrees with them.
+fn take_effect(call: &Call, values: Values) -> Option<Values> {
+    let with = |slot: usize, value: Value| {
+        let mut after = values;
+        after[slot] = value;
+        after
+    };
     let outcome = call.answered.map(|(_, outcome)| outcome);
     match (call.operation, outcome) {
-        (Operation::Put(new), None | Some(Outcome::Written { .. })) => Some(new),
-        (Operation::Delete, None | Some(Outcome::Written { .. })) => Some(0),
-        // A delete that found nothing wrote nothing.
-        (Operation::Delete, Some(Outcome::Found { value: 0, .. })) => (value == 0).then_some(0),
-        (Operation::Get, Some(Outcome::Found { value: found, .. })) => (found == value).then_some(value),
-        (Operation::Swap { expected, new }, Some(Outcome::Written { .. })) => (value == expected).then_some(new),
-        (Operation::Swap { expected, .. }, Some(Outcome::Found { value: found, .. })) => {
-            (found == value && value != expected).then_some(value)
+        (Operation::Put { slot, value }, None | Some(Outcome::Written { .. })) => Some(with(slot, value)),
+        // What was deleted is not told, so it may be a value that nobody has seen.
+        (Operation::Delete { slot }, None | Some(Outcome::Gone | Outcome::Written { .. })) => Some(with(slot, 0)),
+        (Operation::Delete { slot }, Some(Outcome::Nothing { .. })) => (values[slot] == 0).then_some(values),
+        (Operation::Get, Some(Outcome::Found { values: found, .. })) => (found == values).then_some(values),
+        (Operation::Swap { slot, expected, new }, Some(Outcome::Written { .. })) => {
+            (values[slot] == expected).then_some([new; SLOTS])
         }
-        (Operation::Swap { expected, new }, None) => Some(if value == expected { new } else { value }),
+        (Operation::Swap { slot, expected, .. }, Some(Outcome::Found { values: found, .. })) => {
+            (found == values && values[slot] != expected).then_some(values)
+        }
+        (Operation::Swap { slot, expected, new }, None) => {
+            Some(if values[slot] == expected { [new; SLOTS] } else { values })
+        }
         _ => None,
     }
 }
 
-/// Depth first, with everything that was tried remembered.
-fn has_order(calls: &[Call]) -> bool {
-    let words = calls.len().div_ceil(64);
-    let mut done = vec![0_u64; words];
-    let mut tried: HashSet<(Vec<u64>, Value)> = HashSet::new();
-    // The calls taken, in order, each with the value before it.
-    let mut path: Vec<(usize, Value)> = Vec::new();
-    let mut value = 0;
-    let mut from = 0;
-    let mut unanswered_left = calls.iter().filter(|call| call.answered.is_some()).count();
-    loop {
-        if unanswered_left == 0 {
-            return true;
+/// The calls that have been put in order, as bits, and how many there are of them from the first on without a gap.
+struct Done {
+    bits: Vec<u64>,
+    prefix: usize,
+}
+
+impl Done {
+    fn has(&self, at: usize) -> bool {
+        self.bits[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn flip(&mut self, at: usize) {
+        self.bits[at / 64] ^= 1 << (at % 64);
+        if at < self.prefix {
+            self.prefix = at;
         }
-        // Only what was asked before the first of the others was answered can come next.
-        let is_done = |at: usize| done[at / 64] >> (at % 64) & 1 == 1;
-        let open = (0..calls.len()).filter(|at| !is_done(*at));
-        let first_answer = open.filter_map(|at| calls[at].answered.map(|(when, _)| when)).min();
-        let candidate = (from..calls.len()).find_map(|at| {
-            if is_done(at) || first_answer.is_some_and(|answered| calls[at].asked > answered) {
-                return None;
+        while self.prefix < self.bits.len() * 64 && self.has(self.prefix) {
+            self.prefix += 1;
+        }
+    }
+}
+
+/// Depth first, with everything that was tried remembered. An error says how many calls the longest attempt came to.
+fn order(calls: &[Call]) -> Result<(), usize> {
+    let mut done = Done { bits: vec![0; calls.len() / 64 + 1], prefix: 0 };
+    let mut tried: HashSet<(Vec<u64>, Values)> = HashSet::new();
+    // The calls taken, in order, each with the values before it.
+    let mut path: Vec<(usize, Values)> = Vec::new();
+    let mut values = [0; SLOTS];
+    let mut from = 0;
+    let mut longest = 0;
+    let mut answered_left = calls.iter().filter(|call| call.answered.is_some()).count();
+    while answered_left > 0 {
+        longest = longest.max(path.len());
+        // Only what was asked before the first of the others was answered can come next. Calls are in the order of asking.
+        let mut limit = Duration::MAX;
+        for (at, call) in calls.iter().enumerate().skip(done.prefix) {
+            if call.asked > limit {
+                break;
             }
-            let after = take_effect(&calls[at], value)?;
-            let mut next = done.clone();
-            next[at / 64] |= 1 << (at % 64);
-            (!tried.contains(&(next, after))).then_some((at, after))
-        });
+            if let (false, Some((when, _))) = (done.has(at), call.answered) {
+                limit = limit.min(when);
+            }
+        }
+        let mut candidate = None;
+        for (at, call) in calls.iter().enumerate().skip(done.prefix.max(from)) {
+            if call.asked > limit {
+                break;
+            }
+            let Some(after) = take_effect(call, values).filter(|_| !done.has(at)) else { continue };
+            done.flip(at);
+            if tried.insert((done.bits.clone(), after)) {
+                candidate = Some((at, after));
+                break;
+            }
+            done.flip(at);
+        }
         match candidate {
             Some((at, after)) => {
-                done[at / 64] |= 1 << (at % 64);
-                tried.insert((done.clone(), after));
-                path.push((at, value));
-                unanswered_left -= usize::from(calls[at].answered.is_some());
-                value = after;
+                path.push((at, values));
+                answered_left -= usize::from(calls[at].answered.is_some());
+                values = after;
                 from = 0;
             }
             None => {
-                let Some((at, before)) = path.pop() else { return false };
-                done[at / 64] &= !(1 << (at % 64));
-                unanswered_left += usize::from(calls[at].answered.is_some());
-                value = before;
+                let Some((at, before)) = path.pop() else { return Err(longest) };
+                done.flip(at);
+                answered_left += usize::from(calls[at].answered.is_some());
+                values = before;
                 from = at + 1;
             }
         }
     }
+    Ok(())
 }
 
 /// Holds revisions to the order of time: a request that was asked when another had been answered is not before it, and
@@ -150,8 +196,10 @@ pub fn check_revisions(history: &History) -> Result<(), Violation> {
                 }
                 answered.push((when, revision, true, event));
             }
-            Outcome::Found { revision, .. } => answered.push((when, revision, false, event)),
-            Outcome::Refused => {}
+            Outcome::Found { revision, .. } | Outcome::Nothing { revision } => {
+                answered.push((when, revision, false, event));
+            }
+            Outcome::Gone | Outcome::Refused => {}
         }
     }
     answered.sort_by_key(|(when, ..)| *when);
@@ -182,23 +230,32 @@ mod tests {
     /// A request asked at one time and answered at another; 0 is never.
     fn call(asked: u64, answered: u64, operation: Operation, outcome: Outcome) -> Event {
         let answered = (answered > 0).then(|| (Duration::from_millis(answered), outcome));
-        Event { key: 1, operation, asked: Duration::from_millis(asked), answered }
+        Event { group: 1, operation, asked: Duration::from_millis(asked), answered }
     }
 
     fn put(asked: u64, answered: u64, value: Value) -> Event {
-        call(asked, answered, Operation::Put(value), Outcome::Written { revision: answered as i64 })
+        call(asked, answered, Operation::Put { slot: 0, value }, Outcome::Written { revision: answered as i64 })
     }
 
     fn get(asked: u64, answered: u64, value: Value) -> Event {
-        call(asked, answered, Operation::Get, Outcome::Found { value, revision: 0 })
+        both(asked, answered, [value, 0])
+    }
+
+    fn both(asked: u64, answered: u64, values: Values) -> Event {
+        call(asked, answered, Operation::Get, Outcome::Found { values, revision: 0 })
     }
 
     fn delete(asked: u64, answered: u64) -> Event {
-        call(asked, answered, Operation::Delete, Outcome::Written { revision: answered as i64 })
+        call(asked, answered, Operation::Delete { slot: 0 }, Outcome::Written { revision: answered as i64 })
     }
 
     fn swap(asked: u64, answered: u64, expected: Value, new: Value) -> Event {
-        call(asked, answered, Operation::Swap { expected, new }, Outcome::Written { revision: answered as i64 })
+        call(
+            asked,
+            answered,
+            Operation::Swap { slot: 0, expected, new },
+            Outcome::Written { revision: answered as i64 },
+        )
     }
 
     #[test]
@@ -222,19 +279,29 @@ mod tests {
         check(&[put(4, 0, 7), get(1, 3, 7)], false);
         check(&[put(1, 2, 7), delete(3, 0), get(5, 6, 0)], true);
         check(&[put(1, 2, 7), delete(3, 4), get(5, 6, 7)], false);
-        check(&[put(1, 2, 7), swap(3, 4, 7, 8), get(5, 6, 8)], true);
+        check(&[put(1, 2, 7), swap(3, 4, 7, 8), both(5, 6, [8, 8])], true);
+        check(&[put(1, 2, 7), swap(3, 4, 7, 8), both(5, 6, [8, 0])], false);
+        check(&[put(1, 2, 7), swap(3, 0, 7, 8), both(5, 6, [7, 8])], false);
         check(&[put(1, 2, 7), swap(3, 4, 6, 8)], false);
         check(&[put(1, 2, 7), swap(3, 9, 7, 8), swap(3, 9, 7, 9)], false);
-        check(&[put(1, 2, 7), swap(3, 9, 7, 8), swap(3, 9, 8, 9), get(10, 11, 9)], true);
-        let failed = call(3, 4, Operation::Swap { expected: 1, new: 2 }, Outcome::Found { value: 7, revision: 2 });
+        check(&[put(1, 2, 7), swap(3, 9, 7, 8), swap(3, 9, 8, 9), both(10, 11, [9, 9])], true);
+        let found = Outcome::Found { values: [7, 0], revision: 2 };
+        let failed = call(3, 4, Operation::Swap { slot: 0, expected: 1, new: 2 }, found);
         check(&[put(1, 2, 7), failed, get(5, 6, 7)], true);
         check(&[put(1, 2, 8), failed], false);
+        let missing = call(3, 4, Operation::Delete { slot: 0 }, Outcome::Nothing { revision: 2 });
+        check(&[put(1, 2, 8), missing], false);
+        check(&[put(1, 0, 9), delete(2, 3), get(4, 5, 0)], true);
+        check(&[put(1, 2, 8), delete(2, 0), missing], true);
+        // A lease may end once it has run out, not before.
+        check(&[put(1, 2, 8), get(4, 5, 0), delete(3, 0)], true);
+        check(&[put(1, 2, 8), get(4, 5, 0), delete(6, 0)], false);
     }
 
     #[test]
-    fn another_key_is_another_matter() {
+    fn another_group_is_another_matter() {
         let mut other = get(3, 4, 0);
-        other.key = 2;
+        other.group = 2;
         check(&History(vec![put(1, 2, 7), other, get(3, 4, 7)])).unwrap();
     }
 

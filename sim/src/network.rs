@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ferrite_raft::{Body, Message};
 use ferrite_storage::vfs::lying::Dice;
 
@@ -13,6 +14,8 @@ struct Flight {
     arrives: Duration,
     number: u64,
     message: Message,
+    /// What comes with a snapshot.
+    database: Vec<Bytes>,
 }
 
 impl PartialEq for Flight {
@@ -34,6 +37,9 @@ impl Ord for Flight {
         (self.arrives, self.number).cmp(&(other.arrives, other.number))
     }
 }
+
+/// The longest that a database takes.
+const SNAPSHOT_TAKES: Duration = Duration::from_secs(1);
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
@@ -73,17 +79,26 @@ impl Network {
         // connection between members does even that.
         let may_double = !matches!(message.body, Body::Propose(_));
         if dice.below(1000) < self.weather.doubled && may_double {
-            self.depart(dice, now, message.clone());
+            self.depart(dice, now, self.weather.slowest, message.clone(), Vec::new());
         }
-        self.depart(dice, now, message);
+        self.depart(dice, now, self.weather.slowest, message, Vec::new());
         true
     }
 
-    fn depart(&mut self, dice: &mut Dice, now: Duration, message: Message) {
-        let longest = self.weather.slowest.as_micros() as u64;
+    /// Takes a snapshot with its database, which takes a while. False: it is lost.
+    pub fn send_snapshot(&mut self, dice: &mut Dice, now: Duration, message: Message, database: Vec<Bytes>) -> bool {
+        if self.cut.contains(&(message.from.0, message.to.0)) || dice.below(1000) < self.weather.lost {
+            return false;
+        }
+        self.depart(dice, now, SNAPSHOT_TAKES, message, database);
+        true
+    }
+
+    fn depart(&mut self, dice: &mut Dice, now: Duration, slowest: Duration, message: Message, database: Vec<Bytes>) {
+        let longest = slowest.as_micros() as u64;
         let arrives = now + Duration::from_micros(50 + dice.below(longest.max(1)));
         self.sent += 1;
-        self.flights.push(Reverse(Flight { arrives, number: self.sent, message }));
+        self.flights.push(Reverse(Flight { arrives, number: self.sent, message, database }));
     }
 
     /// When the next message arrives.
@@ -91,13 +106,15 @@ impl Network {
         self.flights.peek().map(|Reverse(flight)| flight.arrives)
     }
 
-    /// What has arrived by `now`, unless the way was cut meanwhile.
-    pub fn arrived(&mut self, now: Duration) -> Vec<Message> {
+    /// What has arrived by `now`, unless the way was cut meanwhile: then a snapshot arrives without its database.
+    pub fn arrived(&mut self, now: Duration) -> Vec<(Message, Vec<Bytes>)> {
         let mut arrived = Vec::new();
         while self.next_arrival().is_some_and(|arrives| arrives <= now) {
-            let Some(Reverse(flight)) = self.flights.pop() else { break };
-            if !self.cut.contains(&(flight.message.from.0, flight.message.to.0)) {
-                arrived.push(flight.message);
+            let Some(Reverse(Flight { message, database, .. })) = self.flights.pop() else { break };
+            match self.cut.contains(&(message.from.0, message.to.0)) {
+                false => arrived.push((message, database)),
+                true if !database.is_empty() => arrived.push((message, Vec::new())),
+                true => {}
             }
         }
         arrived

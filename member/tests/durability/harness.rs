@@ -178,6 +178,7 @@ impl Life {
             limits: LIMITS,
             // An id must not come twice: each life begins behind the log that it found.
             first_request: 1 + past.last().0,
+            defect: None,
         };
         Life {
             disk,

@@ -66,6 +66,7 @@ impl Node {
             election_ticks: ELECTION_TICKS,
             limits: LIMITS,
             first_request: life << 20,
+            defect: None,
         };
         let engine = Engine::new(parts, setup);
         let receiver = Receiver::new(disk.clone(), directories, ids, settings, FILES.store, engine.place());

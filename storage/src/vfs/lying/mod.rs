@@ -16,7 +16,7 @@ mod faults;
 mod image;
 mod names;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -95,6 +95,9 @@ struct State {
     base: Image,
     journal: Vec<Operation>,
     faults: Faults,
+    failures: u64,
+    /// The directory whose files are never synced.
+    ignored: Option<PathBuf>,
     handles: u64,
     locks: Vec<(FileId, Lock, u64)>,
 }
@@ -182,6 +185,11 @@ impl LyingDisk {
         self.0.lock().faults.capacity = None;
     }
 
+    /// Nothing fails any more, and there is space.
+    pub fn mend(&self) {
+        self.0.lock().faults = Faults::default();
+    }
+
     /// Space taken by all files that have a name.
     pub fn used(&self) -> u64 {
         self.0.lock().image.used()
@@ -195,6 +203,16 @@ impl LyingDisk {
     /// The write that comes after `count` more fails, and writes nothing.
     pub fn fail_write_after(&self, count: u64) {
         self.0.lock().faults.write = Some(count);
+    }
+
+    /// How many operations have failed for another reason than want of space.
+    pub fn failures(&self) -> u64 {
+        self.0.lock().failures
+    }
+
+    /// Syncs of files below this directory say that they have worked, and do nothing.
+    pub fn ignore_syncs(&self, below: &Path) {
+        self.0.lock().ignored = Some(below.into());
     }
 
     /// Once this many operations have been recorded, every further one fails. Then [`Self::crash`] says what a loss of
@@ -218,6 +236,8 @@ impl State {
             self.image.apply(&operation);
             self.journal.push(operation);
         }
+        let is_broken = result.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::StorageFull);
+        self.failures += u64::from(is_broken);
         result
     }
 
@@ -390,6 +410,9 @@ impl File for LyingFile {
     }
 
     fn sync_data(&self) -> Result<()> {
+        if self.disk.0.lock().ignored.as_ref().is_some_and(|below| self.path.starts_with(below)) {
+            return Ok(());
+        }
         self.perform("sync", Operation::Sync { file: self.file })
     }
 

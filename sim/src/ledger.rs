@@ -1,0 +1,78 @@
+//! What the members of a cluster must agree on, as it happens: who leads a term, what stands at a place of the log, and what
+//! was published as which revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrite_raft::{Entry, NodeId, Term};
+use ferrite_state::mvcc::Keyspace;
+use ferrite_state::watch::{Change, History as _, Step};
+
+use crate::finding::{Check, Violation};
+
+/// What has been agreed on.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    leaders: BTreeMap<Term, NodeId>,
+    /// All that was committed, from the first entry on.
+    committed: Vec<Entry>,
+    /// All changes that were published.
+    changes: Vec<Change>,
+    /// Up to which revision.
+    published: u64,
+}
+
+impl Ledger {
+    /// A member leads. True: it is news.
+    pub fn leads(&mut self, term: Term, leader: NodeId) -> Result<bool, Violation> {
+        match self.leaders.insert(term, leader) {
+            None => Ok(true),
+            Some(other) if other == leader => Ok(false),
+            Some(other) => {
+                Err(Violation::new(Check::Leader, format!("{leader:x} and {other:x} both lead term {term}")))
+            }
+        }
+    }
+
+    /// How many terms had a leader.
+    pub fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// A member is about to apply these.
+    pub fn applies(&mut self, member: &str, entries: &[Entry]) -> Result<(), Violation> {
+        for entry in entries {
+            match self.committed.get(entry.index.0 as usize - 1) {
+                Some(known) if known == entry => {}
+                Some(known) => {
+                    let what = format!("{member} applies {entry:?}, where another member applied {known:?}");
+                    return Err(Violation::new(Check::Committed, what));
+                }
+                None => self.committed.push(entry.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// More can be read at a member: the first one to publish a revision says what it is.
+    pub fn published(&mut self, keyspace: &Arc<Keyspace>) {
+        let until = keyspace.published();
+        while self.published < until {
+            let step = Step { changes: 1000, bytes: 1 << 20 };
+            let read = keyspace.read(self.published + 1, until, step, &mut self.changes);
+            self.published = read.expect("what has just been published can be read");
+        }
+    }
+
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+}
+
+/// The key of a change.
+pub(crate) fn key_of(change: &Change) -> Bytes {
+    use prost::Message;
+    let kv = ferrite_proto::mvccpb::KeyValue::decode(change.key_value.clone());
+    kv.expect("what is stored is a KeyValue").key
+}
