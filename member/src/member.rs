@@ -328,6 +328,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.clock.next_tick
     }
 
+    /// Who this member is.
+    pub fn id(&self) -> NodeId {
+        self.raft.id()
+    }
+
     /// Who leads, as far as this member knows.
     pub fn leader(&self) -> Option<NodeId> {
         self.soft_state.leader

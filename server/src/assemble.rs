@@ -26,7 +26,7 @@ use crate::halt::Halt;
 use crate::handle::{CallLimits, Door, Load, MemberInput, ProposalAnswer, ReadAnswer};
 use crate::loops::{Clock, Defragmented, Outlets, PeerLane, Signals};
 use crate::membership::Membership;
-use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster, SnapshotSender, SnapshotTaker, Transfers};
+use crate::peers::{self, Begin, Inlet, Lane, Peers, Roster, SnapshotSender, SnapshotTaker, Told, Transfers};
 use crate::post::Reply;
 use crate::raft_log::RaftLog;
 use crate::read_pool::{ReadThread, read_pool};
@@ -158,7 +158,8 @@ fn wire<V: Vfs>(
         let (local, limit) = (peers::local(ids, config), peers::dial_timeout(config));
         Transport::start(local, Arc::new(inlet), Arc::new(Plain), limit, logger.clone(), registry.clone())
     };
-    let mut roster = Roster::new(ids.member, transport.clone(), known, removed.clone());
+    let told = Told::recovered(ids, &shared.tables().cluster, logger);
+    let mut roster = Roster::new(ids.member, transport.clone(), known, removed.clone(), told);
     roster.follow(&shared.tables().cluster);
     let door = Arc::new(Door {
         ids,
@@ -172,6 +173,7 @@ fn wire<V: Vfs>(
         limits: CallLimits {
             request_bytes: config.limits.max_request_bytes as usize,
             timeout: config.request_timeout(),
+            election_timeout: config.election_timeout(),
             prefers_revokes: config.features.enabled(Feature::PriorityRequest),
             renews_at_once: config.features.enabled(Feature::FastLeaseKeepAlive),
         },

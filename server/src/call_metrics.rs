@@ -74,7 +74,16 @@ impl CallMetrics {
     pub fn proposed(&self, kind: Kind, since: Instant, failure: Option<CallError>) {
         let success = matches!(failure, None | Some(CallError::Refused(_)));
         self.requests.observe(kind, success, since.elapsed());
-        if matches!(failure, Some(CallError::TimedOut | CallError::NotTaken | CallError::ProposalDropped)) {
+        let is_late = matches!(
+            failure,
+            Some(
+                CallError::TimedOut
+                    | CallError::TimedOutByLeader
+                    | CallError::TimedOutByConnection
+                    | CallError::NotTaken
+            )
+        );
+        if is_late || failure == Some(CallError::ProposalDropped) {
             self.proposals_failed.increment();
         }
     }

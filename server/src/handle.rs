@@ -16,7 +16,7 @@ use ferrite_member::{
 };
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::etcdserverpb::ResponseHeader;
-use ferrite_raft::Status;
+use ferrite_raft::{NodeId, Status};
 use ferrite_state::clock::Millis;
 use ferrite_state::command::{Caller, ConfChange, Kind, encode, encode_parsed};
 use ferrite_state::{ApplyError, ReadError, RequestId, Response, Shared};
@@ -55,6 +55,10 @@ pub enum CallError {
     TooManyRequests,
     /// It took longer than a request may take. A proposal may still be applied.
     TimedOut,
+    /// The same, and the leader before this one may have had it.
+    TimedOutByLeader,
+    /// The same, and this member was not connected to whom it needs.
+    TimedOutByConnection,
     /// No leader took the proposal for as long as a request may take.
     NotTaken,
     /// Another leader took over before the read had its index.
@@ -91,6 +95,8 @@ pub struct CallLimits {
     pub request_bytes: usize,
     /// How long a proposal or a read waits: 5 s and two election timeouts.
     pub timeout: Duration,
+    /// How long it takes at most to notice that a leader has gone.
+    pub election_timeout: Duration,
     /// Revoking a lease may wait behind twice as many entries as other proposals (the feature `PriorityRequest`).
     pub prefers_revokes: bool,
     /// A lease is renewed at once, even if what has been committed is not applied (the feature `FastLeaseKeepAlive`).
@@ -364,7 +370,7 @@ impl Handle {
             false => MAX_APPLY_BACKLOG,
         };
         let answer =
-            self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog), || self.not_answered()).await;
+            self.in_time(self.propose_encoded(id, encode(id, caller, request), backlog), || self.why_late(begun)).await;
         self.metrics().proposed(kind, begun, answer.as_ref().err().copied());
         answer
     }
@@ -385,7 +391,7 @@ impl Handle {
     pub async fn propose_txn(&self, caller: &Caller, payload: &[u8]) -> Result<Response, CallError> {
         let (id, begun) = (self.next_id(), Instant::now());
         let data = encode_parsed(id, caller, TXN, payload);
-        let answer = self.in_time(self.propose_encoded(id, data, MAX_APPLY_BACKLOG), || self.not_answered()).await;
+        let answer = self.in_time(self.propose_encoded(id, data, MAX_APPLY_BACKLOG), || self.why_late(begun)).await;
         self.metrics().proposed(Kind::Txn, begun, answer.as_ref().err().copied());
         answer
     }
@@ -431,8 +437,21 @@ impl Handle {
     }
 
     /// Why a proposal has no answer in time.
-    fn not_answered(&self) -> CallError {
-        if self.leader() == 0 { CallError::NotTaken } else { CallError::TimedOut }
+    fn why_late(&self, begun: Instant) -> CallError {
+        let (own, leader) = (self.ids().member, self.leader());
+        let was_connected = |member: NodeId| {
+            let since = self.peers().transport.active_since(member);
+            member == own || since.is_some_and(|since| since.into_std() < begun)
+        };
+        self.door.signals.reign.why_late(begun, self.door.limits.election_timeout, || {
+            if leader != own.0 {
+                return was_connected(NodeId(leader));
+            }
+            let tables = self.state().tables();
+            let members = tables.cluster.members();
+            let all = members.len();
+            members.filter(|member| was_connected(member.id)).count() > all / 2
+        })
     }
 
     async fn in_time<T>(

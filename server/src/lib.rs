@@ -21,6 +21,7 @@ pub mod peers;
 pub mod post;
 pub mod raft_log;
 pub mod read_pool;
+pub mod reign;
 pub mod rpc;
 pub mod run;
 mod sys;

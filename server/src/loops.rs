@@ -30,6 +30,7 @@ use tokio::sync::watch;
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
 use crate::peers::{Lane, SnapshotSender};
 use crate::post::{Post, Reply};
+use crate::reign::Reign;
 
 /// The log says that all is synced when nothing has come for so long.
 const LOG_IDLE: Duration = Duration::from_millis(20);
@@ -61,6 +62,7 @@ pub struct Signals {
     pub is_learner: AtomicBool,
     /// The same, for who waits until it changes.
     pub leadership: watch::Sender<u64>,
+    pub reign: Reign,
     /// This member has made itself known in this life.
     pub published: AtomicBool,
     /// The disk has been at work on one save for an election timeout.
@@ -201,7 +203,9 @@ impl MemberLoop {
         let mut out = member.turn(self.clock.now(), &mut self.arrived);
         let leader = member.leader().map_or(0, |leader| leader.0);
         signals.leader.store(leader, Ordering::Relaxed);
-        signals.leadership.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+        if signals.leadership.send_if_modified(|known| std::mem::replace(known, leader) != leader) {
+            signals.reign.changed(leader, member.id().0, Instant::now());
+        }
         signals.published.store(member.is_published(), Ordering::Relaxed);
         signals.disk_stalls.store(member.disk_stalls(), Ordering::Relaxed);
         if leader != 0 && leader != self.last_leader {

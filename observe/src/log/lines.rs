@@ -58,6 +58,10 @@ lines! {
     SIMPLE_TOKEN: Warn "simple token is not cryptographically signed" [];
     PUBLISHED: Info "published local member to cluster through raft" ["local-member-id", "local-member-attributes", "cluster-id", "publish-timeout"];
     SET_CLUSTER_VERSION: Info "set initial cluster version" ["cluster-id", "local-member-id", "cluster-version"];
+    RECOVERED_MEMBER: Info "recovered/added member from store" ["cluster-id", "local-member-id", "recovered-remote-peer-id", "recovered-remote-peer-urls", "recovered-remote-peer-is-learner"];
+    REMOVED_MEMBER: Info "removed member" ["cluster-id", "local-member-id", "removed-remote-peer-id", "removed-remote-peer-urls", "removed-remote-peer-is-learner"];
+    UPDATED_MEMBER: Info "updated member" ["cluster-id", "local-member-id", "updated-remote-peer-id", "updated-remote-peer-urls", "updated-remote-peer-is-learner"];
+    PROMOTED_MEMBER: Info "promote member" ["cluster-id", "local-member-id", "promoted-member-id"];
     ADDED_MEMBER: Info "added member" ["cluster-id", "local-member-id", "added-peer-id", "added-peer-peer-urls", "added-peer-is-learner"];
 }
 

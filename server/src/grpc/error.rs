@@ -60,6 +60,12 @@ impl From<CallError> for Status {
             CallError::TooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             CallError::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
             CallError::TimedOut => (Code::Unavailable, "etcdserver: request timed out"),
+            CallError::TimedOutByLeader => {
+                (Code::Unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
+            }
+            CallError::TimedOutByConnection => {
+                (Code::Unavailable, "etcdserver: request timed out, possibly due to connection lost")
+            }
             CallError::NotTaken => (Code::DeadlineExceeded, "context deadline exceeded"),
             CallError::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             CallError::ProposalDropped => (Code::Unknown, "raft proposal dropped"),
@@ -168,7 +174,7 @@ mod tests {
     /// Codes and texts of etcd's table, for everything that can be said now.
     #[test]
     fn texts_are_those_of_etcd() {
-        let said: [Status; 43] = [
+        let said: [Status; 45] = [
             RequestError::EmptyKey.into(),
             RequestError::UnsetOp.into(),
             RequestError::ValueProvided.into(),
@@ -208,6 +214,8 @@ mod tests {
             CallError::TooLarge.into(),
             CallError::TooManyRequests.into(),
             CallError::TimedOut.into(),
+            CallError::TimedOutByLeader.into(),
+            CallError::TimedOutByConnection.into(),
             CallError::NotTaken.into(),
             CallError::LeaderChanged.into(),
             CallError::ProposalDropped.into(),
@@ -253,6 +261,8 @@ mod tests {
 3 etcdserver: request is too large
 2 etcdserver: too many requests
 14 etcdserver: request timed out
+14 etcdserver: request timed out, possibly due to previous leader failure
+14 etcdserver: request timed out, possibly due to connection lost
 4 context deadline exceeded
 14 etcdserver: leader changed
 2 raft proposal dropped

@@ -145,7 +145,13 @@ mod tests {
             state,
             sizes: Default::default(),
             clock: Clock::start(),
-            limits: CallLimits { request_bytes: 1 << 20, timeout, prefers_revokes: false, renews_at_once: false },
+            limits: CallLimits {
+                request_bytes: 1 << 20,
+                timeout,
+                election_timeout: Duration::from_secs(1),
+                prefers_revokes: false,
+                renews_at_once: false,
+            },
             load: Load::default(),
             membership: Membership::new(true, &Arc::default(), &Logger::silent()),
             reads,
@@ -158,7 +164,7 @@ mod tests {
             max_request_bytes: 1 << 20,
             quota_bytes: 0,
             watch_progress_interval: Duration::ZERO,
-            election_timeout: Duration::MAX,
+            election_timeout: Duration::from_secs(1),
             pauses_on_defragment: false,
         };
         let handle = Handle::new(door.clone(), Arc::<Post>::default());

@@ -103,7 +103,12 @@ impl fmt::Display for ChangeError {
             ChangeError::Call(CallError::ProposalDropped) => "raft proposal dropped",
             ChangeError::Call(CallError::TooManyRequests) => "etcdserver: too many requests",
             ChangeError::Call(
-                CallError::TimedOut | CallError::NotTaken | CallError::LeaderChanged | CallError::TooLarge,
+                CallError::TimedOut
+                | CallError::TimedOutByLeader
+                | CallError::TimedOutByConnection
+                | CallError::NotTaken
+                | CallError::LeaderChanged
+                | CallError::TooLarge,
             ) => "etcdserver: request timed out",
         };
         f.write_str(text)

@@ -15,6 +15,7 @@ mod roster;
 mod same_urls;
 mod snapshots;
 mod thread;
+mod told;
 mod transfers;
 mod versions;
 
@@ -24,6 +25,7 @@ pub use lane::Lane;
 pub use roster::Roster;
 pub use snapshots::{SnapshotSender, SnapshotTaker, TakeSnapshot};
 pub use thread::{PeerRuntime, PeerThread};
+pub use told::Told;
 pub use transfers::Transfers;
 
 use std::sync::Arc;

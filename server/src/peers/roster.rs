@@ -7,6 +7,8 @@ use ferrite_raft::NodeId;
 use ferrite_state::cluster::Cluster;
 use tokio::sync::watch;
 
+use super::Told;
+
 /// The peers that the transport knows, with their URLs.
 #[derive(Debug)]
 pub struct Roster {
@@ -15,6 +17,7 @@ pub struct Roster {
     known: BTreeMap<NodeId, Vec<String>>,
     /// Set when this member is removed.
     removed: watch::Sender<bool>,
+    told: Told,
 }
 
 impl Roster {
@@ -24,16 +27,18 @@ impl Roster {
         transport: Transport,
         known: Vec<(NodeId, Vec<String>)>,
         removed: watch::Sender<bool>,
+        told: Told,
     ) -> Roster {
         for (id, urls) in &known {
             transport.add_peer(*id, urls);
         }
-        Roster { own, transport, known: known.into_iter().collect(), removed }
+        Roster { own, transport, known: known.into_iter().collect(), removed, told }
     }
 
     /// The cluster's members may have changed. Those it does not name are left until it says that they were removed: while
     /// a new member catches up, it applies what was long before them.
     pub fn follow(&mut self, cluster: &Cluster) {
+        self.told.follow(cluster);
         for member in cluster.members().filter(|member| member.id != self.own) {
             let known = self.known.insert(member.id, member.peer_urls.clone());
             match known {
