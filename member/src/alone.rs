@@ -1,8 +1,12 @@
-//! `--force-new-cluster`: a member whose cluster is lost goes on alone, with all that it knows to be committed.
+//! `--force-new-cluster`: a member whose cluster is lost goes on alone, with all that its log holds.
 //!
-//!   log up to what is committed ──▶ [add or promote oneself] ▸ remove each other member ──▶ committed, in the log
+//!   log ──▶ [add or promote oneself] ▸ remove each other member ──▶ all of it committed
 //!
 //! It does not ask the others, so they must never run again: what they hold may differ.
+//!
+//! etcd cuts off what the log does not know to be committed. Here the log may not know it of what was acknowledged a moment
+//! before the end: the commit index is only written with the next entries. And there is nobody left who could hold anything else
+//! at these places: what was not answered may have happened.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +18,8 @@ use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange, Pr
 /// Where a member is said to be reached that its own cluster did not know (etcd's choice).
 const OWN_URL: &str = "http://localhost:2380";
 
-/// Cuts off what is not committed, and appends what makes `own` the only member. Returns what was appended, which is
-/// committed by `hard_state`: both have to be in the log before anything else happens.
+/// Appends what makes `own` the only member. Returns what was appended. All of the log is committed by `hard_state`: both have
+/// to be in the log before anything else happens.
 pub(crate) fn stand_alone(
     own: NodeId,
     applied: (Index, &Cluster),
@@ -23,8 +27,7 @@ pub(crate) fn stand_alone(
     hard_state: &mut HardState,
 ) -> Result<Vec<Entry>, CommandError> {
     let (applied, cluster) = applied;
-    let commit = hard_state.commit;
-    entries.retain(|entry| entry.index <= commit);
+    let last = entries.last().map_or(hard_state.commit, |entry| entry.index.max(hard_state.commit));
     let conf = cluster.conf_state();
     // Who there is, and whether it votes.
     let voters = conf.voters.iter().map(|voter| (*voter, true));
@@ -57,8 +60,8 @@ pub(crate) fn stand_alone(
         kind: EntryKind::ConfChange,
         data: change.encode(RequestId(0)),
     };
-    let appended: Vec<Entry> = (commit.0 + 1..).zip(changes).map(entry).collect();
-    hard_state.commit = Index(commit.0 + appended.len() as u64);
+    let appended: Vec<Entry> = (last.0 + 1..).zip(changes).map(entry).collect();
+    hard_state.commit = Index(last.0 + appended.len() as u64);
     entries.extend(appended.iter().cloned());
     Ok(appended)
 }
@@ -76,18 +79,19 @@ mod tests {
         Entry { term: Term(1), index: Index(index), kind: EntryKind::ConfChange, data }
     }
 
-    /// What is appended to a log that adds 1, 2 and, as a learner, 3, and commits that far.
-    fn appended(own: u64, commit: u64, applied: u64) -> Vec<(u64, NodeId, bool)> {
+    /// What is appended to a log that adds 1, 2, as a learner 3, and 4, if it has that many entries and commits that far.
+    fn appended(own: u64, logged: usize, commit: u64, applied: u64) -> Vec<(u64, NodeId, bool)> {
         let mut cluster = Cluster::new(1);
         let all = [add(1, 1, true), add(2, 2, true), add(3, 3, false), add(4, 4, true)];
         for entry in &all[..applied as usize] {
             let Command::ConfChange(change) = Proposal::parse(entry).unwrap().command else { unreachable!() };
             cluster.change(&change, &mut Vec::new()).unwrap();
         }
-        let mut entries = all.to_vec();
+        let mut entries = all[..logged].to_vec();
         let mut hard_state = HardState { term: Term(7), vote: None, commit: Index(commit) };
         let new = stand_alone(NodeId(own), (Index(applied), &cluster), &mut entries, &mut hard_state).unwrap();
-        assert_eq!(entries.len() as u64, hard_state.commit.0, "what was not committed is gone");
+        assert_eq!(entries.len(), logged + new.len(), "nothing is lost");
+        assert_eq!(hard_state.commit.0, entries.len() as u64, "and all of it is committed");
         assert!(new.iter().all(|entry| entry.term == Term(7)));
         let told = |entry: &Entry| {
             let Command::ConfChange(change) = Proposal::parse(entry).unwrap().command else { unreachable!() };
@@ -97,13 +101,17 @@ mod tests {
     }
 
     #[test]
-    fn the_others_go_whether_they_are_applied_or_only_committed() {
+    fn the_others_go_whether_they_are_applied_or_committed_or_neither() {
         let expected = [(4, NodeId(1), true), (5, NodeId(3), true)];
         for applied in 0..=3 {
-            assert_eq!(appended(2, 3, applied), expected, "applied {applied}");
+            for commit in applied..=3 {
+                assert_eq!(appended(2, 3, commit, applied), expected, "committed {commit}, applied {applied}");
+            }
         }
-        assert_eq!(appended(1, 1, 1), []);
-        assert_eq!(appended(3, 3, 3), [(4, NodeId(3), false), (5, NodeId(1), true), (6, NodeId(2), true)], "a learner");
-        assert_eq!(appended(9, 1, 0), [(2, NodeId(9), false), (3, NodeId(1), true)]);
+        assert_eq!(appended(1, 1, 1, 1), []);
+        let learner = [(4, NodeId(3), false), (5, NodeId(1), true), (6, NodeId(2), true)];
+        assert_eq!(appended(3, 3, 3, 3), learner);
+        assert_eq!(appended(9, 1, 1, 0), [(2, NodeId(9), false), (3, NodeId(1), true)]);
+        assert_eq!(appended(1, 4, 1, 1), [(5, NodeId(2), true), (6, NodeId(3), true), (7, NodeId(4), true)]);
     }
 }
