@@ -22,6 +22,9 @@ use crate::discovery::{self, Initial, JoinError};
 const ASK_RUNNING: Duration = Duration::from_secs(10);
 /// The same where it is only to be excluded that there is one.
 const ASK_NEW: Duration = Duration::from_secs(1);
+/// How long members may take to say whether the cluster is being moved to an older version. They ask a quorum first, and the
+/// second member of a cluster is itself the quorum that is missing: etcd waits for seven seconds then.
+const ASK_DOWNGRADE: Duration = Duration::from_secs(1);
 /// How long names may stay unknown.
 const RESOLVE: Duration = Duration::from_secs(30);
 
@@ -263,7 +266,7 @@ async fn check_versions(
     let (mut lowest, mut highest) = (line(MIN_CLUSTER_VERSION), line(newest));
     let others = || running.members.iter().filter(|member| member.id != own);
     for member in others() {
-        if versions::downgrades(asker, &member.peer_urls, limit).await {
+        if versions::downgrades(asker, &member.peer_urls, ASK_DOWNGRADE.min(limit)).await {
             // It is on its way down to ours.
             (lowest, highest) = ((newest.major, newest.minor + 1), (newest.major, newest.minor + 1));
         }
