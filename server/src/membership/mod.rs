@@ -129,8 +129,13 @@ pub async fn add(handle: &Handle, urls: &[String], is_learner: bool) -> Result<(
     let member = Member { id, peer_urls, is_learner, ..Member::default() };
     let membership = handle.membership();
     if membership.strict {
-        let allowed = rules::may_add(&handle.state().tables().cluster, is_learner, |id| is_healthy(handle, id));
+        let tables = handle.state().tables();
+        let allowed = rules::may_add(&tables.cluster, is_learner, |id| is_healthy(handle, id));
         if let Err(error) = allowed {
+            // Of two reasons the one that waiting does not mend. etcd says the other.
+            if tables.cluster.members().any(|known| known.peer_urls.iter().any(|url| member.peer_urls.contains(url))) {
+                return Err(ApplyError::PeerUrlExists.into());
+            }
             let line = match error {
                 ChangeError::Unhealthy => lines::ADD_REJECTED_UNHEALTHY,
                 _ => lines::ADD_REJECTED_NOT_STARTED,

@@ -98,6 +98,11 @@ fn a_risk_to_the_quorum_is_refused_only_if_the_flag_says_so() {
             // The change is decided by those who were members before it; then there is no quorum.
             let added = add(client, &["http://127.0.0.1:3"], false).await.unwrap();
             assert_eq!(added.members.len(), 2);
+            if strict {
+                // The cluster is unhealthy, too, but this will not pass.
+                let refused = add(client, &["http://127.0.0.1:3"], true).await.unwrap_err();
+                assert_eq!(refused.message(), "etcdserver: Peer URLs already exists");
+            }
             let another = pb::MemberAddRequest { peer_ur_ls: list(&["http://127.0.0.1:4"]), is_learner: false };
             let patience = [("grpc-timeout", &b"500m"[..])];
             let refused = client.call_with::<_, pb::MemberAddResponse>(ADD, another, &patience).await.unwrap_err();
