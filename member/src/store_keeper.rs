@@ -236,7 +236,7 @@ mod tests {
 
     use ferrite_observe::metrics::Registry;
     use ferrite_raft::Term;
-    use ferrite_storage::store::{Export, Identity, Opened, Options, StoreSnapshot};
+    use ferrite_storage::store::{Identity, Opened, Options, Plan, StoreSnapshot};
     use ferrite_storage::vfs::LyingDisk;
     use ferrite_storage::{Effect, Record, RowChange, Table};
 
@@ -265,7 +265,9 @@ mod tests {
     }
 
     fn length(snapshot: StoreSnapshot) -> u64 {
-        Export::new(snapshot).bytes()
+        let mut plan = Plan::new(snapshot);
+        assert!(plan.step(usize::MAX));
+        plan.finish().bytes()
     }
 
     #[test]

@@ -7,17 +7,17 @@
 
 use ferrite_raft::{Body, Message, Snapshot, SnapshotMeta};
 use ferrite_state::cluster::{Cluster, RowError};
-use ferrite_storage::store::{Export, StoreSnapshot, TableRows};
+use ferrite_storage::store::{Plan, StoreSnapshot, TableRows};
 
 use crate::v2_snapshot;
 
-/// The message to send, and the database behind it. It takes as long as looking at the length of each record.
-pub fn transfer(message: &Message, cut: StoreSnapshot) -> Result<(Message, Export), RowError> {
+/// The message to send, and the database behind it, which has to be laid out.
+pub fn transfer(message: &Message, cut: StoreSnapshot) -> Result<(Message, Plan), RowError> {
     let cluster = cluster_of(&cut.rows)?;
     let meta = SnapshotMeta { index: cut.applied, term: cut.term, conf: cluster.conf_state().clone() };
     let data = v2_snapshot::render(&cluster, cut.applied);
     let message = Message { body: Body::Snapshot(Box::new(Snapshot { meta, data })), ..message.clone() };
-    Ok((message, Export::new(cut)))
+    Ok((message, Plan::new(cut)))
 }
 
 /// The members as rows say.

@@ -86,12 +86,6 @@ impl ReadPool {
         receiver.await.ok()
     }
 
-    /// Does something for a snapshot that nobody waits for.
-    pub fn start(&self, work: impl FnOnce() + Send + 'static) {
-        // Threads that have ended do nothing any more: the process is ending.
-        let _ = self.apart.push(Box::new(work));
-    }
-
     /// Ends the threads when what waits is done.
     pub fn close(&self) {
         self.threads.iter().chain([&self.apart]).for_each(Outlet::close);
@@ -146,18 +140,26 @@ mod tests {
         let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
         let post = Arc::<Post>::default();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        pool.start(move || ended.recv().unwrap());
         let delivering = post.clone();
         block_on(async {
             tokio::select! {
                 () = async move { delivering.deliver().await } => unreachable!("it delivers as long as it is asked to"),
                 () = async {
+                    let snapshot = pool.work(move || ended.recv().unwrap());
+                    let mut snapshot = std::pin::pin!(snapshot);
+                    std::future::poll_fn(|cx| {
+                        // It is handed in, and is not done.
+                        assert!(snapshot.as_mut().poll(cx).is_pending());
+                        std::task::Poll::Ready(())
+                    })
+                    .await;
                     for number in 0..2 * THREADS {
                         assert_eq!(pool.run(&post, move || number).await, Ok(number));
                     }
+                    end.send(()).unwrap();
+                    assert_eq!(snapshot.await, Some(()));
                 } => {}
             }
-            end.send(()).unwrap();
             assert_eq!(pool.work(|| 7).await, Some(7));
         });
         pool.close();

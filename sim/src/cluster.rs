@@ -224,7 +224,9 @@ impl Cluster {
             if self.nodes[number].lives != lives || self.nodes[number].life.is_none() {
                 continue;
             }
-            let (message, mut export) = transfer(&message, snapshot).expect("the store's rows are ours");
+            let (message, mut plan) = transfer(&message, snapshot).expect("the store's rows are ours");
+            while !plan.step(usize::MAX) {}
+            let mut export = plan.finish();
             let mut database = Vec::new();
             while let Some(piece) = export.next_piece().expect("a whole disk can be read") {
                 database.push(piece);

@@ -271,7 +271,9 @@ impl Pair {
             let mut happened = Vec::new();
             self.leader.engine.step(ferrite_sim::engine::Owner::Store, now, &mut happened).unwrap();
         };
-        let (message, mut export) = transfer(message, snapshot).unwrap();
+        let (message, mut plan) = transfer(message, snapshot).unwrap();
+        while !plan.step(7) {}
+        let mut export = plan.finish();
         let mut pieces = Vec::new();
         while let Some(piece) = export.next_piece().unwrap() {
             pieces.push(piece);

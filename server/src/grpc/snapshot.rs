@@ -8,11 +8,14 @@
 use bytes::BytesMut;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_state::ReadError;
-use ferrite_storage::store::Export;
+use ferrite_storage::store::Plan;
 use ring::digest::{Context, SHA256};
 
 use super::Services;
 use crate::rpc::{Caller, Replies, Status};
+
+/// Records that are laid out while other reads wait.
+const PLAN_RECORDS: usize = 100_000;
 
 /// etcd's size of a blob.
 const BLOB_BYTES: usize = 32 << 10;
@@ -27,7 +30,16 @@ async fn send_database(services: &Services, mut replies: Replies) -> Result<(), 
     let handle = &services.handle;
     let version = handle.state().tables().cluster.storage_version().map_or_else(String::new, ToString::to_string);
     let cut = handle.cut().await?;
-    let mut export = handle.read(move |_| Export::new(cut)).await?;
+    let mut plan = handle.read(move |_| Plan::new(cut)).await?;
+    let mut is_planned = false;
+    while !is_planned {
+        let step = handle.read(move |_| {
+            let is_planned = plan.step(PLAN_RECORDS);
+            (plan, is_planned)
+        });
+        (plan, is_planned) = step.await?;
+    }
+    let mut export = plan.finish();
     let mut remaining_bytes = export.bytes();
     let mut digest = Context::new(&SHA256);
     let mut pending = BytesMut::new();

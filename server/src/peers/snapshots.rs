@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use ferrite_member::{Arriving, Cut, Input, Outlet, Prepared, ReceiveError, Receiver, StoreJob, transfer};
 use ferrite_peer::{Database, ReceiveSnapshot, Transport};
 use ferrite_raft::{Body, Message, SnapshotMeta};
-use ferrite_storage::store::Export;
+use ferrite_storage::store::Plan;
 use ferrite_storage::vfs::Vfs;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -26,6 +26,9 @@ use crate::read_pool::ReadPool;
 
 /// Pieces that wait for the network. Full means that no other is made.
 const PIECES: usize = 4;
+
+/// Records that are laid out while the pieces of other snapshots wait: no connection may be silent for long.
+const PLAN_RECORDS: usize = 100_000;
 
 /// What arrives is written in pieces of about this length.
 const WRITE_BYTES: usize = 256 << 10;
@@ -47,11 +50,15 @@ impl SnapshotSender {
     pub fn send(&self, message: Message) {
         let (to, sender) = (message.to, self.clone());
         let cut = Cut::new(move |snapshot| {
-            // Laying it out takes a while, and the store has other work.
-            let reads = sender.reads.clone();
-            reads.start(move || match transfer(&message, snapshot) {
-                Ok((message, export)) => sender.send_database(message, export),
-                Err(error) => sender.halt.halt(&error),
+            // The store has other work.
+            let runtime = sender.runtime.clone();
+            runtime.spawn(async move {
+                match sender.reads.work(move || transfer(&message, snapshot)).await {
+                    Some(Ok((message, plan))) => sender.send_database(message, plan).await,
+                    Some(Err(error)) => sender.halt.halt(&error),
+                    // The process is ending.
+                    None => {}
+                }
             });
         });
         if self.store.push(StoreJob::Cut(cut)).is_err() {
@@ -59,34 +66,41 @@ impl SnapshotSender {
         }
     }
 
-    fn send_database(self, message: Message, mut export: Export) {
+    async fn send_database(self, message: Message, mut plan: Plan) {
+        let mut is_planned = false;
+        while !is_planned {
+            let step = move || {
+                let is_planned = plan.step(PLAN_RECORDS);
+                (plan, is_planned)
+            };
+            let Some(stepped) = self.reads.work(step).await else { return };
+            (plan, is_planned) = stepped;
+        }
+        let mut export = plan.finish();
         let (pieces, receiver) = mpsc::channel(PIECES);
         self.transfers.sending(message.to, export.applied(), export.bytes());
         self.transport.send_snapshot(message, receiver);
-        let runtime = self.runtime.clone();
-        runtime.spawn(async move {
-            loop {
-                let step = move || {
-                    let piece = export.next_piece();
-                    (export, piece)
-                };
-                let Some((back, piece)) = self.reads.work(step).await else { return };
-                export = back;
-                let piece: io::Result<Bytes> = match piece {
-                    Ok(Some(piece)) => Ok(piece),
-                    Ok(None) => return,
-                    Err(error) => {
-                        // What else is damaged, nobody knows.
-                        self.halt.halt(&error);
-                        Err(io::Error::other(error))
-                    }
-                };
-                let is_broken = piece.is_err();
-                if pieces.send(piece).await.is_err() || is_broken {
-                    return;
+        loop {
+            let step = move || {
+                let piece = export.next_piece();
+                (export, piece)
+            };
+            let Some((back, piece)) = self.reads.work(step).await else { return };
+            export = back;
+            let piece: io::Result<Bytes> = match piece {
+                Ok(Some(piece)) => Ok(piece),
+                Ok(None) => return,
+                Err(error) => {
+                    // What else is damaged, nobody knows.
+                    self.halt.halt(&error);
+                    Err(io::Error::other(error))
                 }
+            };
+            let is_broken = piece.is_err();
+            if pieces.send(piece).await.is_err() || is_broken {
+                return;
             }
-        });
+        }
     }
 }
 

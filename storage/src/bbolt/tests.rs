@@ -20,7 +20,8 @@ fn path() -> &'static Path {
 fn write(buckets: &Buckets) -> Vec<u8> {
     let mut planner = Planner::default();
     for (name, pairs) in buckets {
-        planner.bucket(name, pairs.iter().map(|(key, value)| (key, value.len())));
+        pairs.iter().for_each(|(key, value)| planner.put(key, value.len()));
+        planner.end_bucket(name);
     }
     let layout = planner.finish();
     let length = layout.bytes();

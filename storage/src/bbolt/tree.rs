@@ -7,6 +7,10 @@
 
 use super::page::{ELEMENT_BYTES, HEADER_BYTES, MAX_COUNT, MAX_KEY_BYTES, PAGE_BYTES, PageHeader, PageId, PageKind};
 
+/// A leaf has as many pairs at least, if there are as many, however long they are: as in bbolt, so that less of the last
+/// page of a long leaf stays empty.
+const LEAF_PAIRS: usize = 2;
+
 /// A value, or only how long it will be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
@@ -176,7 +180,7 @@ impl Tree {
         self.last_key.extend_from_slice(key);
         let leaf = &self.leaf;
         let length = leaf.bytes() + ELEMENT_BYTES + key.len() + value.len();
-        if !leaf.elements.is_empty() && (length > PAGE_BYTES || leaf.elements.len() == MAX_COUNT) {
+        if leaf.elements.len() >= LEAF_PAIRS && (length > PAGE_BYTES || leaf.elements.len() == MAX_COUNT) {
             self.close_leaf(pages);
         }
         self.leaf.push(flags, key, value);

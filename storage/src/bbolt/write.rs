@@ -38,26 +38,32 @@ impl Root {
 #[derive(Debug)]
 pub struct Planner {
     pages: Pages,
+    tree: Tree,
     buckets: Vec<(&'static str, Root)>,
 }
 
 impl Default for Planner {
     fn default() -> Planner {
-        Planner { pages: Pages { next: FIRST_PAGE, out: None }, buckets: Vec::new() }
+        Planner { pages: Pages { next: FIRST_PAGE, out: None }, tree: Tree::default(), buckets: Vec::new() }
     }
 }
 
 impl Planner {
-    /// Adds the next bucket: each key, and the length of its value.
+    /// Adds a pair to the bucket that is being planned: its key, and the length of its value.
     ///
     /// # Panics
-    /// If buckets or keys do not come in order, or a key has not 1 to 32768 bytes.
-    pub fn bucket<K: AsRef<[u8]>>(&mut self, name: &'static str, pairs: impl IntoIterator<Item = (K, usize)>) {
+    /// If keys do not come in order, or a key has not 1 to 32768 bytes.
+    pub fn put(&mut self, key: &[u8], length: usize) {
+        self.tree.push(&mut self.pages, 0, key, Value::Planned(length));
+    }
+
+    /// Ends a bucket, which has this name; the next one begins.
+    ///
+    /// # Panics
+    /// If buckets do not come in order.
+    pub fn end_bucket(&mut self, name: &'static str) {
         assert!(self.buckets.last().is_none_or(|(before, _)| *before < name), "buckets come in order");
-        let mut tree = Tree::default();
-        for (key, length) in pairs {
-            tree.push(&mut self.pages, 0, key.as_ref(), Value::Planned(length));
-        }
+        let tree = std::mem::take(&mut self.tree);
         let root = finish_bucket(tree, &mut self.pages, |leaf| Root::Inline(leaf.bytes()));
         self.buckets.push((name, root));
     }

@@ -1,5 +1,7 @@
 //! A snapshot of the store as a database of etcd: its buckets in the order of their names, in pieces, without a copy.
 //!
+//!   Plan: the lengths of everything, a step at a time ──▶ Layout ──▶ Export
+//!
 //!   alarm, auth, authRoles, authUsers, cluster ── rows ──┐
 //!   key ── records ──────────────────────────────────────┼──▶ Writer ──▶ piece, piece, …
 //!   lease, members, members_removed, meta ── rows ───────┘
@@ -47,47 +49,88 @@ impl Bucket {
     }
 }
 
+/// A database that is being laid out.
+#[derive(Debug)]
+pub struct Plan {
+    snapshot: StoreSnapshot,
+    planner: Planner,
+    /// The bucket that is being planned is the last, and those behind it are before it.
+    buckets: Vec<Bucket>,
+    records: Walk,
+}
+
+/// All buckets, the first one last.
+fn buckets_to_do() -> Vec<Bucket> {
+    let mut buckets: Vec<Bucket> = Bucket::all().collect();
+    buckets.reverse();
+    buckets
+}
+
+impl Plan {
+    pub fn new(mut snapshot: StoreSnapshot) -> Plan {
+        let StoreSnapshot { applied: Index(index), term: Term(term), rows, .. } = &mut snapshot;
+        for (key, number) in [(CONSISTENT_INDEX, *index), (TERM, *term)] {
+            rows.push((Table::Meta, Bytes::from_static(key), Bytes::copy_from_slice(&number.to_be_bytes())));
+        }
+        rows.sort();
+        Plan { snapshot, planner: Planner::default(), buckets: buckets_to_do(), records: Walk::default() }
+    }
+
+    /// Looks at the lengths of so many records. True: that was the last of it.
+    pub fn step(&mut self, records: usize) -> bool {
+        let mut looked_at = 0;
+        while let Some(bucket) = self.buckets.last().copied() {
+            match bucket {
+                Bucket::Rows(table) => {
+                    rows_of(&self.snapshot, table).for_each(|(key, value)| self.planner.put(key, value.len()));
+                }
+                Bucket::Records => {
+                    while let Some(record) = self.snapshot.next_length(&mut self.records) {
+                        self.planner.put(record.revision.encode(record.tombstone).as_ref(), record.length);
+                        looked_at += 1;
+                        if looked_at == records {
+                            return false;
+                        }
+                    }
+                }
+            }
+            self.planner.end_bucket(bucket.name());
+            self.buckets.pop();
+        }
+        true
+    }
+
+    /// What was laid out, to be written.
+    ///
+    /// # Panics
+    /// If it has not been laid out to the end.
+    pub fn finish(self) -> Export {
+        assert!(self.buckets.is_empty(), "all buckets are laid out");
+        let layout = self.planner.finish();
+        Export {
+            snapshot: self.snapshot,
+            bytes: layout.bytes(),
+            writer: Writer::new(layout),
+            buckets: buckets_to_do(),
+            records: Walk::default(),
+            is_finished: false,
+        }
+    }
+}
+
 /// A database on its way out.
 #[derive(Debug)]
 pub struct Export {
     snapshot: StoreSnapshot,
     writer: Writer,
     bytes: u64,
-    /// The bucket that is being written, and those behind it.
+    /// The bucket that is being written is the last, and those behind it are before it.
     buckets: Vec<Bucket>,
     records: Walk,
     is_finished: bool,
 }
 
 impl Export {
-    /// Lays the database out, for which it looks at the length of each record.
-    pub fn new(mut snapshot: StoreSnapshot) -> Export {
-        let StoreSnapshot { applied: Index(index), term: Term(term), rows, .. } = &mut snapshot;
-        for (key, number) in [(CONSISTENT_INDEX, *index), (TERM, *term)] {
-            rows.push((Table::Meta, Bytes::from_static(key), Bytes::copy_from_slice(&number.to_be_bytes())));
-        }
-        rows.sort();
-        let mut planner = Planner::default();
-        for bucket in Bucket::all() {
-            match bucket {
-                Bucket::Rows(table) => {
-                    let rows = rows_of(&snapshot, table);
-                    planner.bucket(bucket.name(), rows.map(|(key, value)| (key, value.len())));
-                }
-                Bucket::Records => {
-                    let records = snapshot.lengths();
-                    let pairs = records.map(|record| (record.revision.encode(record.tombstone), record.length));
-                    planner.bucket(bucket.name(), pairs);
-                }
-            }
-        }
-        let layout = planner.finish();
-        let mut buckets: Vec<Bucket> = Bucket::all().collect();
-        buckets.reverse();
-        let bytes = layout.bytes();
-        Export { snapshot, writer: Writer::new(layout), bytes, buckets, records: Walk::default(), is_finished: false }
-    }
-
     /// The length of the whole database.
     pub fn bytes(&self) -> u64 {
         self.bytes

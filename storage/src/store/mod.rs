@@ -47,7 +47,7 @@ use segment::{Sealed, Segments, Spare};
 
 pub use clean::Cleaned;
 pub use error::StoreError;
-pub use export::Export;
+pub use export::{Export, Plan};
 pub use import::{ImportError, Imported};
 pub use install::{received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};

@@ -1,6 +1,6 @@
 //! The store as it was between two frames, held while the store goes on.
 //!
-//!   store ──cut──▶ StoreSnapshot: files, what is dead in them, rows, index, term ──▶ Export ──▶ a database, in pieces
+//!   store ──cut──▶ StoreSnapshot: files, what is dead in them, rows, index, term ──▶ Plan ──▶ Export ──▶ a database
 //!
 //! What holds: nothing of it changes any more. Sealed segments are never written again, the tail only behind what was
 //! cut, and a file that is cleaned away keeps its content as long as somebody holds it. What was dead when it was cut does
@@ -59,18 +59,15 @@ pub(super) struct RecordLength {
 }
 
 impl StoreSnapshot {
-    /// All records by revision, without what they hold. Nothing is read.
-    pub(super) fn lengths(&self) -> impl Iterator<Item = RecordLength> {
-        let mut walk = Walk::default();
-        std::iter::from_fn(move || {
-            walk.next(&self.records, |stretch| {
-                let place = stretch.peek()?;
-                Some(RecordLength { revision: place.revision(), tombstone: place.tombstone(), length: place.length() })
-            })
+    /// The next record on a way through all of them, without what it holds: nothing is read.
+    pub(super) fn next_length(&self, walk: &mut Walk) -> Option<RecordLength> {
+        walk.next(&self.records, |stretch| {
+            let place = stretch.peek()?;
+            Some(RecordLength { revision: place.revision(), tombstone: place.tombstone(), length: place.length() })
         })
     }
 
-    /// The next record on a way through all of them.
+    /// The same with what it holds.
     pub(super) fn next_record(&self, walk: &mut Walk) -> Option<Result<ScannedRecord, ReadError>> {
         walk.next(&self.records, |stretch| {
             let place = *stretch.peek()?;

@@ -20,6 +20,13 @@ fn write(mut export: Export) -> Vec<u8> {
     bytes
 }
 
+/// Laid out in small steps.
+fn complete(snapshot: StoreSnapshot) -> Export {
+    let mut plan = Plan::new(snapshot);
+    while !plan.step(3) {}
+    plan.finish()
+}
+
 fn put(disk: &LyingDisk, bytes: &[u8]) {
     let file = disk.open(Path::new(DATABASE), Mode::Create).unwrap();
     file.set_len(0).unwrap();
@@ -67,7 +74,7 @@ fn database(model: &Model, entries: u64) -> (Vec<u8>, BTreeSet<Revision>) {
     run.append(entries);
     run.write_all();
     run.trim();
-    (write(Export::new(run.store.cut())), run.dead.clone())
+    (write(complete(run.store.cut())), run.dead.clone())
 }
 
 #[test]
@@ -91,13 +98,13 @@ fn a_database_holds_what_was_alive_when_it_was_cut() {
             // One that was begun earlier goes on as if nothing had happened since.
             if dice.once_in(9) && !cuts.is_empty() {
                 let (cut, applied, dead) = cuts.swap_remove(dice.below(cuts.len() as u64) as usize);
-                let bytes = write(Export::new(cut.unwrap()));
+                let bytes = write(complete(cut.unwrap()));
                 check_database(&bytes, &model, applied, &dead);
             }
         }
         drop(run);
         for (cut, applied, dead) in cuts {
-            check_database(&write(Export::new(cut.unwrap())), &model, applied, &dead);
+            check_database(&write(complete(cut.unwrap())), &model, applied, &dead);
         }
     }
 }
@@ -106,7 +113,7 @@ fn a_database_holds_what_was_alive_when_it_was_cut() {
 fn an_empty_store_has_a_database() {
     let disk = disk();
     let (store, _) = create(&disk, SMALL).unwrap();
-    put(&disk, &write(Export::new(store.cut())));
+    put(&disk, &write(complete(store.cut())));
     let error = import(&disk).unwrap_err();
     assert!(matches!(error, ImportError::NoIndex { .. }), "{error}");
 }
@@ -125,7 +132,7 @@ fn a_store_made_of_a_database_goes_on_like_the_one_it_came_from() {
         assert_eq!((opened.applied, &opened.warnings[..]), (Index(entries), &[][..]));
         model.check(&opened, &dead);
         // Byte for byte, there and back.
-        assert!(write(Export::new(store.cut())) == bytes);
+        assert!(write(complete(store.cut())) == bytes);
 
         let mut run = Run::new(&model, &disk, (store, opened));
         run.dead = dead;
@@ -179,8 +186,10 @@ fn what_no_etcd_can_have_written_is_refused() {
     let check = |index: u64, keys: &[Vec<u8>], expected: &str| {
         let mut planner = crate::bbolt::Planner::default();
         let index = (CONSISTENT_INDEX, index.to_be_bytes());
-        planner.bucket(RECORDS, keys.iter().map(|key| (key, 1)));
-        planner.bucket("meta", [(index.0, 8)]);
+        keys.iter().for_each(|key| planner.put(key, 1));
+        planner.end_bucket(RECORDS);
+        planner.put(index.0, 8);
+        planner.end_bucket("meta");
         let mut writer = crate::bbolt::Writer::new(planner.finish());
         keys.iter().for_each(|key| writer.put(key, b"v"));
         writer.end_bucket();
