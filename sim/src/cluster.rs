@@ -21,7 +21,7 @@ use crate::defect::Defect;
 use crate::engine::Stopped;
 use crate::finding::{Check, Story, Violation};
 use crate::ledger::Ledger;
-use crate::network::Network;
+use crate::network::{Network, Weather};
 use crate::node::{Circumstances, Errand, Happening, Life, Node, Step, Ticket};
 
 const TOKEN: &str = "etcd-cluster";
@@ -300,7 +300,7 @@ impl Cluster {
         let answer = || Ok(Response::Put(PutAnswer { revision, prev_kv: None }));
         happened.extend(early.into_iter().map(|ticket| Happening::Answered(ticket, answer())));
         let (id, term) = (self.nodes[number].id(), life.engine.member().term());
-        if life.leader() == Some(id) && self.ledger.leads(term, id)? {
+        if life.leader() == Some(id) && self.ledger.leads(term, id, self.now)? {
             self.tell(&format_args!("m{} leads term {term}", number + 1));
         }
         sent.into_iter().for_each(|message| self.send(number, message));
@@ -370,9 +370,10 @@ impl Cluster {
         starts.chain(steps).chain(self.network.next_arrival()).min().unwrap_or(Duration::MAX)
     }
 
-    /// All faults end: members start, wake, and have whole disks.
+    /// All faults end: nothing is lost, members start, wake, and have whole disks.
     pub fn calm_down(&mut self) {
         self.network.heal();
+        self.network.weather = Weather::FINE;
         for node in &mut self.nodes {
             node.asleep_until = Duration::ZERO;
             node.down_until = Duration::ZERO;

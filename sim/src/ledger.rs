@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_raft::{Entry, NodeId, Term};
@@ -15,6 +16,8 @@ use crate::finding::{Check, Violation};
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     leaders: BTreeMap<Term, NodeId>,
+    /// When each of them was first seen to lead.
+    elections: Vec<Duration>,
     /// All that was committed, from the first entry on.
     committed: Vec<Entry>,
     /// All changes that were published.
@@ -25,9 +28,12 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A member leads. True: it is news.
-    pub fn leads(&mut self, term: Term, leader: NodeId) -> Result<bool, Violation> {
+    pub fn leads(&mut self, term: Term, leader: NodeId, now: Duration) -> Result<bool, Violation> {
         match self.leaders.insert(term, leader) {
-            None => Ok(true),
+            None => {
+                self.elections.push(now);
+                Ok(true)
+            }
             Some(other) if other == leader => Ok(false),
             Some(other) => {
                 Err(Violation::new(Check::Leader, format!("{leader:x} and {other:x} both lead term {term}")))
@@ -35,9 +41,9 @@ impl Ledger {
         }
     }
 
-    /// How many terms had a leader.
-    pub fn terms(&self) -> usize {
-        self.leaders.len()
+    /// When there was a new leader.
+    pub fn elections(&self) -> &[Duration] {
+        &self.elections
     }
 
     /// A member is about to apply these.

@@ -34,4 +34,4 @@ pub use finding::{Check, Finding};
 pub use history::{Event, History, Operation, Outcome, SLOTS, Value, Values};
 pub use leases::Plan;
 pub use network::Weather;
-pub use world::{Report, Run, run};
+pub use world::{EndedLease, Report, Run, run};

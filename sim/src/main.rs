@@ -24,10 +24,7 @@ fn main() -> ExitCode {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let seed = SEED.load(Ordering::Relaxed);
-        eprintln!(
-            "seed {seed}; the story is told by a build with debug assertions: cargo run -p ferrite-sim -- {seed}..{}",
-            seed + 1
-        );
+        eprintln!("seed {seed}; a debug build tells the story: cargo run -p ferrite-sim -- {seed}..{}", seed + 1);
         report(panic);
     }));
     let begun = Instant::now();

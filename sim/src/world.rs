@@ -64,6 +64,15 @@ impl Run {
     }
 }
 
+/// A lease that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedLease {
+    pub ttl: Duration,
+    /// When its holder asked for the grant or the renewal that it was promised last.
+    pub promised: Duration,
+    pub ended: Duration,
+}
+
 /// What happened in a run that found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -71,13 +80,14 @@ pub struct Report {
     pub time: Duration,
     pub requests: usize,
     pub answered: usize,
-    pub terms: usize,
+    /// When there was a new leader.
+    pub elections: Vec<Duration>,
     /// Members that started, the first ones included.
     pub lives: u64,
     pub changes: Changes,
     pub leases_ended: usize,
-    /// Each lease that ended: its TTL, when it was promised last, and when it ended.
-    pub leases: Vec<(Duration, Duration, Duration)>,
+    /// Those that ended after they had been promised.
+    pub leases: Vec<EndedLease>,
     pub snapshots: usize,
     pub watch_events: usize,
     pub watches_resumed: usize,
@@ -355,11 +365,13 @@ impl World {
             time: self.cluster.now,
             requests: self.history.0.len(),
             answered: self.history.answered(),
-            terms: self.cluster.ledger.terms(),
+            elections: self.cluster.ledger.elections().to_vec(),
             lives: self.cluster.nodes.iter().map(|node| node.lives).sum(),
             changes: self.administrator.done,
             leases_ended: self.leases.ended(),
-            leases: leases.filter_map(|lease| Some((lease.ttl, lease.promised?, lease.ended?))).collect(),
+            leases: leases
+                .filter_map(|lease| Some(EndedLease { ttl: lease.ttl, promised: lease.promised?, ended: lease.ended? }))
+                .collect(),
             snapshots: self.cluster.snapshots,
             watch_events,
             watches_resumed,

@@ -1,0 +1,37 @@
+//! Leases whose leader goes twice.
+
+use std::time::Duration;
+
+use ferrite_sim::{EndedLease, Fault, Faults, Plan, Run, Script, run};
+
+const FIRST: Duration = Duration::from_secs(9);
+const SECOND: Duration = Duration::from_secs(24);
+/// Between two looks which leases are to be checkpointed.
+const CHECKPOINTS: Duration = Duration::from_millis(500);
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a heartbeat, and many revocations at a time, add to that.
+const REVOKING: Duration = Duration::from_millis(500);
+const DOWN: Duration = Duration::from_secs(5);
+const SCRIPT: Script = &[(FIRST, Fault::LeaderPowerCut { down: DOWN }), (SECOND, Fault::LeaderPowerCut { down: DOWN })];
+
+#[test]
+fn none_ends_early_and_none_late_when_the_leader_goes_twice() {
+    for seed in 1..4 {
+        let leases = Plan::Left { count: 300, ttl_seconds: &[12, 30, 60] };
+        let run_of_seed = Run { script: SCRIPT, leases, ..Run::new(seed, 3, 80, Faults::NONE) };
+        // That none ends early is looked at in every run.
+        let report = run(run_of_seed).unwrap_or_else(|finding| panic!("{finding}"));
+        assert_eq!(report.leases.len(), 300, "seed {seed}");
+        assert_eq!(report.elections.len(), 3, "seed {seed}");
+        for EndedLease { ttl, promised, ended } in report.leases {
+            // A new leader knows what was left when it was checkpointed last, and gives an election timeout on top.
+            let outages = report.elections[1..].iter().zip([FIRST, SECOND]).filter(|(_, cut)| *cut < ended);
+            let late = outages.map(|(elected, cut)| *elected - cut + ttl / 10 + CHECKPOINTS + ELECTION_TIMEOUT);
+            let latest = promised + ttl + late.sum::<Duration>() + REVOKING;
+            assert!(
+                ended <= latest,
+                "seed {seed}: of {ttl:?}, promised at {promised:?}, ended at {ended:?}, not {latest:?}"
+            );
+        }
+    }
+}
