@@ -46,6 +46,7 @@ pub use frame::{FrameError, Stream};
 pub use headers::Refusal;
 pub use local::{Local, Version};
 pub use owner::{Delivery, Owner, ReceiveSnapshot};
+pub use queue::message_bytes;
 pub use snapshot::{Database, DatabasePieces};
 pub use transport::Transport;
 pub use urls::{BadUrl, PeerUrl, Scheme};

@@ -71,7 +71,7 @@ impl Sender {
         if self.messages.is_closed() {
             return Offered::Closed(message);
         }
-        let Some(place) = self.waiting.admit(bytes(&message)) else { return Offered::Full };
+        let Some(place) = self.waiting.admit(message_bytes(&message)) else { return Offered::Full };
         match self.messages.try_send((message, place)) {
             Ok(()) => Offered::Taken,
             Err(TrySendError::Full(_)) => Offered::Full,
@@ -95,7 +95,8 @@ impl Receiver {
     }
 }
 
-fn bytes(message: &Message) -> usize {
+/// What a message takes in memory, its entries' data included.
+pub fn message_bytes(message: &Message) -> usize {
     let entries = |entries: &[Entry]| entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum();
     MESSAGE_BYTES
         + match &message.body {

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ferrite_raft::{Body, Entry, Message};
+use ferrite_peer::message_bytes;
+use ferrite_raft::Message;
 
 const MAX_MESSAGES: usize = 4096;
 const MAX_BYTES: usize = 64 << 20;
@@ -17,7 +18,7 @@ pub struct Lane {
 impl Lane {
     /// Whether there is room for a message. One that fits into no lane goes alone.
     pub fn admit(&self, message: &Message) -> bool {
-        let bytes = bytes(message);
+        let bytes = message_bytes(message);
         let messages_before = self.messages.fetch_add(1, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let fits = messages_before < MAX_MESSAGES && (bytes_before == 0 || bytes_before + bytes <= MAX_BYTES);
@@ -30,22 +31,13 @@ impl Lane {
     /// A message that was admitted has been taken in.
     pub fn taken(&self, message: &Message) {
         self.messages.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes(message), Ordering::Relaxed);
+        self.bytes.fetch_sub(message_bytes(message), Ordering::Relaxed);
     }
-}
-
-fn bytes(message: &Message) -> usize {
-    let of_entries = |entries: &[Entry]| entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum();
-    size_of::<Message>()
-        + match &message.body {
-            Body::Append { entries, .. } | Body::Propose(entries) => of_entries(entries),
-            _ => 0,
-        }
 }
 
 #[cfg(test)]
 mod tests {
-    use ferrite_raft::{NodeId, Term};
+    use ferrite_raft::{Body, Entry, NodeId, Term};
 
     use super::*;
 
