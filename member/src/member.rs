@@ -217,6 +217,8 @@ struct Clock {
     next_tick: Duration,
     /// At the last tick the disk had been at work on a save for an election timeout.
     disk_stalls: bool,
+    /// Since when this member has led, if it does.
+    led_since: Option<Duration>,
 }
 
 /// How fast Raft's time goes.
@@ -269,6 +271,9 @@ struct Proposals<P> {
     proposed: Vec<(RequestId, Waits<P>)>,
 }
 
+/// A leader does not hand over because of its disk before it has led for so many election timeouts.
+const REIGN_ELECTIONS: u32 = 5;
+
 /// Proposals go to Raft together, in one message if it follows: so many bytes of data, and at least one.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -308,7 +313,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             installing: Installing::default(),
             snapshots_out: SnapshotsOut::default(),
             duties,
-            clock: Clock { pace, now, next_tick: now + pace.heartbeat, disk_stalls: false },
+            clock: Clock { pace, now, next_tick: now + pace.heartbeat, disk_stalls: false, led_since: None },
             progress,
             saves: Saves {
                 last: SaveNumber(0),
@@ -475,7 +480,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             (true, RoleKind::Follower | RoleKind::Candidate | RoleKind::PreCandidate) => {}
             (true, RoleKind::Leader) => {
                 self.raft.tick();
-                self.hand_over();
+                // Where all disks stall, leadership would go round and round, and nobody would get anything done.
+                let patience = REIGN_ELECTIONS * election_ticks * heartbeat;
+                if self.clock.led_since.is_some_and(|since| now.saturating_sub(since) >= patience) {
+                    self.hand_over();
+                }
             }
             (false, _) => self.raft.tick(),
         }
@@ -634,7 +643,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if let Some(soft_state) = ready.soft_state {
             let another = soft_state.leader.is_some() && soft_state.leader != self.soft_state.leader;
             self.soft_state = soft_state;
-            self.duties.role_changed(soft_state.role == RoleKind::Leader, self.raft.hard_state().term);
+            let leads = soft_state.role == RoleKind::Leader;
+            self.clock.led_since = leads.then_some(self.clock.led_since.unwrap_or(self.clock.now));
+            self.duties.role_changed(leads, self.raft.hard_state().term);
             if another {
                 self.reads.fail_unconfirmed(ReadFailed::LeaderChanged, &mut out.reads);
             }

@@ -34,6 +34,13 @@ impl OneOfThree {
         one
     }
 
+    /// It has led for so many ticks.
+    fn leader_for(ticks: u32) -> OneOfThree {
+        let mut one = OneOfThree::leader();
+        (0..ticks).for_each(|_| drop(one.tick()));
+        one
+    }
+
     /// A tick goes by. The others grant every vote, and acknowledge all that they are sent. Returns what was sent.
     fn tick(&mut self) -> Vec<Message> {
         self.now += TICK;
@@ -68,7 +75,7 @@ fn answer(message: &Message) -> Option<Message> {
 
 #[test]
 fn a_leader_hands_over_and_is_heard_all_the_while() {
-    let mut one = OneOfThree::leader();
+    let mut one = OneOfThree::leader_for(50);
     one.disk_works = false;
     one.arrived.push(command(5));
     let mut silent = 0;
@@ -83,6 +90,15 @@ fn a_leader_hands_over_and_is_heard_all_the_while() {
         }
         assert!(ticks < 100, "nobody is told to lead");
     }
+}
+
+#[test]
+fn a_leader_that_is_new_waits_whether_its_disk_comes_round() {
+    let mut one = OneOfThree::leader();
+    one.disk_works = false;
+    one.arrived.push(command(5));
+    let handed_over = (1..100).find(|_| one.tick().iter().any(|message| matches!(message.body, Body::TimeoutNow)));
+    assert!(handed_over.is_some_and(|ticks| (48..=52).contains(&ticks)), "{handed_over:?}");
 }
 
 #[test]
