@@ -1,0 +1,218 @@
+//! Clients: each asks one member, one request after the other, and notes what it asks and is told.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ferrite_client::proto::etcdserverpb::{RangeResponse, ResponseHeader, ResponseOp, response_op};
+use ferrite_client::proto::mvccpb::KeyValue;
+use ferrite_client::{Client, Compare, Config, Delete, Error, Get, Put, Txn};
+use ferrite_sim::{History, Operation, Outcome, SLOTS, Value, Values};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::member::endpoint;
+use crate::{AnyError, Dice, MEMBERS};
+
+const CLIENTS: usize = 8;
+/// Groups of keys that a round uses. No other round does, so a round's history begins with nothing.
+const GROUPS: u64 = 4;
+/// A request that takes longer is given up; it may still come to pass.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two requests of a client, at most: the pace of the load.
+const PAUSE_MS: u64 = 15;
+/// The same behind an error: what may have come to pass is tried in every order, and much of it tells little.
+const PAUSE_AFTER_ERROR_MS: u64 = 500;
+
+/// Requests that are being made.
+pub(crate) struct Load {
+    clients: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    noted: Noted,
+    round: u64,
+}
+
+/// What all clients of a round note.
+#[derive(Clone)]
+struct Noted {
+    history: Rc<RefCell<History>>,
+    begun: Instant,
+}
+
+impl Noted {
+    fn ask(&self, group: u64, operation: Operation) -> usize {
+        self.history.borrow_mut().ask(group, operation, self.begun.elapsed())
+    }
+
+    /// Whatever went wrong is not noted: the request may have come to pass.
+    fn answer(&self, request: usize, outcome: Outcome) {
+        self.history.borrow_mut().answer(request, self.begun.elapsed(), outcome);
+    }
+}
+
+async fn connect(member: usize) -> Result<Client, Error> {
+    // A request that is made twice behind our back would be two.
+    let config = Config { max_attempts: 1, ..Config::new([endpoint(member)]) };
+    Client::connect(config).await
+}
+
+impl Load {
+    /// Begins to ask. Must be called on a `LocalSet`.
+    pub fn begin(round: u64, seed: u64) -> Load {
+        let noted = Noted { history: Rc::default(), begun: Instant::now() };
+        let stop = watch::Sender::new(false);
+        let client = |number| {
+            let (noted, stopped) = (noted.clone(), stop.subscribe());
+            let dice = Dice(seed ^ number as u64);
+            spawn_local(async move { ask_until(stopped, number, round, dice, &noted).await })
+        };
+        let clients = (0..CLIENTS).map(client).collect();
+        Load { clients, stop, noted, round }
+    }
+
+    /// Ends, and asks each member for what is there in the end.
+    pub async fn end(self, patience: Duration) -> Result<History, AnyError> {
+        self.stop.send_replace(true);
+        for client in self.clients {
+            client.await?;
+        }
+        let give_up = Instant::now() + patience;
+        for member in 0..MEMBERS {
+            for group in groups(self.round) {
+                while let Err(error) = ask(&connect(member).await?, group, Operation::Get, &self.noted).await {
+                    if Instant::now() > give_up {
+                        return Err(format!("member {member} has not come back: {error}").into());
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        Ok(self.noted.history.take())
+    }
+}
+
+fn groups(round: u64) -> std::ops::Range<u64> {
+    round * GROUPS..(round + 1) * GROUPS
+}
+
+/// A client: it stays with its member, whatever happens to it.
+async fn ask_until(stopped: watch::Receiver<bool>, number: usize, round: u64, mut dice: Dice, noted: &Noted) {
+    let mut values = 1 + number as u64..;
+    let mut last_seen = [0; SLOTS];
+    let Ok(client) = connect(number % MEMBERS).await else { return };
+    while !*stopped.borrow() {
+        let group = groups(round).start + dice.below(GROUPS);
+        let slot = dice.below(SLOTS as u64) as usize;
+        // No two clients write the same value.
+        let mut new = || values.nth(CLIENTS - 1).expect("numbers do not end");
+        let operation = match dice.below(10) {
+            0..4 => Operation::Put { slot, value: new() },
+            4..7 => Operation::Get,
+            7..9 => Operation::Swap { slot, expected: last_seen[slot], new: new() },
+            _ => Operation::Delete { slot },
+        };
+        let told = ask(&client, group, operation, noted).await;
+        if let Ok(Outcome::Found { values, .. }) = told {
+            last_seen = values;
+        }
+        let pause = if told.is_ok() { dice.below(PAUSE_MS) } else { PAUSE_AFTER_ERROR_MS };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// Asks, and notes it.
+async fn ask(client: &Client, group: u64, operation: Operation, noted: &Noted) -> Result<Outcome, Error> {
+    let request = noted.ask(group, operation);
+    let told = make(client, group, operation).await;
+    if let Ok(outcome) = &told {
+        noted.answer(request, *outcome);
+    }
+    told
+}
+
+async fn make(client: &Client, group: u64, operation: Operation) -> Result<Outcome, Error> {
+    // Its time begins now.
+    let client = client.with_timeout(PATIENCE);
+    match operation {
+        Operation::Put { slot, value } => {
+            let put = client.put(Put::new(key(group, slot), value.to_string())).await?;
+            Ok(Outcome::Written { revision: revision(put.header) })
+        }
+        Operation::Delete { slot } => {
+            let deleted = client.delete(Delete::new(key(group, slot))).await?;
+            let revision = revision(deleted.header);
+            Ok(if deleted.deleted > 0 { Outcome::Written { revision } } else { Outcome::Nothing { revision } })
+        }
+        Operation::Get => Ok(found(&client.get(all(group)).await?)),
+        Operation::Swap { slot, expected, new } => {
+            let is_expected = match expected {
+                0 => Compare::version(key(group, slot)).eq(0),
+                value => Compare::value(key(group, slot)).eq(value.to_string()),
+            };
+            let puts = (0..SLOTS).map(|slot| Put::new(key(group, slot), new.to_string()).into());
+            let txn = Txn::new().when([is_expected]).and_then(puts).or_else([all(group).into()]);
+            let done = client.txn(txn).await?;
+            if done.succeeded {
+                return Ok(Outcome::Written { revision: revision(done.header) });
+            }
+            let Some(ResponseOp { response: Some(response_op::Response::ResponseRange(range)) }) =
+                done.responses.into_iter().next()
+            else {
+                return Ok(Outcome::Refused);
+            };
+            Ok(found(&RangeResponse { header: done.header, ..range }))
+        }
+    }
+}
+
+fn key(group: u64, slot: usize) -> String {
+    format!("{group:08}/{slot}")
+}
+
+fn all(group: u64) -> Get {
+    Get::new(format!("{group:08}/")).prefix()
+}
+
+fn found(range: &RangeResponse) -> Outcome {
+    let mut values: Values = [0; SLOTS];
+    for KeyValue { key, value, .. } in &range.kvs {
+        let slot = usize::from(key[key.len() - 1] - b'0');
+        values[slot] = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()).unwrap_or(Value::MAX);
+    }
+    Outcome::Found { values, revision: revision(range.header.clone()) }
+}
+
+fn revision(header: Option<ResponseHeader>) -> i64 {
+    header.map_or(0, |header| header.revision)
+}
+
+/// Which member leads, as one of them says.
+pub(crate) async fn leader() -> Option<usize> {
+    for member in 0..MEMBERS {
+        let Ok(client) = connect(member).await else { continue };
+        let Ok(status) = client.with_timeout(PATIENCE).status(&endpoint(member)).await else { continue };
+        if status.header.is_some_and(|header| header.member_id == status.leader) {
+            return Some(member);
+        }
+    }
+    None
+}
+
+/// Waits until all members have come to the same keys, with the same hash.
+pub(crate) async fn same_everywhere(patience: Duration) -> Result<(), AnyError> {
+    let give_up = Instant::now() + patience;
+    loop {
+        let mut hashes = Vec::new();
+        for member in 0..MEMBERS {
+            let hash = connect(member).await?.with_timeout(PATIENCE).hash_kv(&endpoint(member), 0).await;
+            hashes.push(hash.map(|hash| (hash.hash_revision, hash.hash)).ok());
+        }
+        if hashes[0].is_some() && hashes.iter().all(|hash| *hash == hashes[0]) {
+            return Ok(());
+        }
+        if Instant::now() > give_up {
+            return Err(format!("the members' keys differ (revision and hash of each): {hashes:?}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
