@@ -179,7 +179,7 @@ fn found(range: &RangeResponse) -> Outcome {
         let slot = usize::from(key[key.len() - 1] - b'0');
         values[slot] = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()).unwrap_or(Value::MAX);
     }
-    Outcome::Found { values, revision: revision(range.header.clone()) }
+    Outcome::Found { values, revision: revision(range.header) }
 }
 
 fn revision(header: Option<ResponseHeader>) -> i64 {

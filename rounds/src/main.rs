@@ -202,3 +202,47 @@ impl Dice {
         self.roll() % bound
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(operation: Operation, asked: u64, answered: Option<(u64, Outcome)>) -> Event {
+        let answered = answered.map(|(when, outcome)| (Duration::from_secs(when), outcome));
+        Event { group: 1, operation, asked: Duration::from_secs(asked), answered }
+    }
+
+    #[test]
+    fn a_write_that_was_seen_was_made_by_then() {
+        let put = |value| Operation::Put { slot: 0, value };
+        let found = |value| Outcome::Found { values: [value, 0], revision: 3 };
+        let history = History(vec![
+            event(put(7), 0, None),
+            event(put(8), 0, None),
+            event(Operation::Get, 1, Some((5, found(7)))),
+            event(Operation::Get, 1, Some((4, found(7)))),
+        ]);
+        let concluded: Vec<_> =
+            seen_through(&history).0.iter().map(|event| event.answered.map(|(when, _)| when)).collect();
+        let seconds = |count| Some(Duration::from_secs(count));
+        assert_eq!(concluded, [seconds(4), None, seconds(5), seconds(4)]);
+        assert!(check(&seen_through(&history)).is_ok());
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let put = event(Operation::Put { slot: 0, value: 7 }, 0, Some((1, Outcome::Written { revision: 2 })));
+        let get = event(Operation::Get, 2, Some((3, Outcome::Found { values: [0, 0], revision: 2 })));
+        assert!(check(&seen_through(&History(vec![put, get]))).is_err());
+    }
+
+    #[test]
+    fn arguments() {
+        let parsed = |text: &str| parse(text.split(' ').map(str::to_owned));
+        assert_eq!(parsed("--etcd a").unwrap().binaries.len(), MEMBERS);
+        assert_eq!(parsed("--etcd a,b,c --rounds 7 --seed 9").unwrap().rounds, 7);
+        for wrong in ["--etcd a,b", "--etcd a --rounds many", "--etcd", "--etcd a --speed 9"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}
