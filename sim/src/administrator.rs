@@ -153,6 +153,9 @@ impl Administrator {
         for id in new {
             cluster.join(id)?;
         }
+        // When all ways are open, whoever was removed is told when it calls the others, a learner as well, who says nothing.
+        let removed = tables.cluster.removed().filter(|_| self.is_over).filter_map(|id| cluster.number_of(id));
+        removed.collect::<Vec<_>>().into_iter().for_each(|number| cluster.retire(number));
         if tables.cluster.is_removed(cluster.nodes[node].id()) {
             cluster.retire(node);
         }
