@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_proto::{etcdserverpb as pb, leasepb};
+use ferrite_state::Response;
 use ferrite_state::command::Caller as Proposer;
 use ferrite_state::lease::{LeaseId, NotPrimary, Renewal};
-use ferrite_state::{ApplyError, Response};
 use http::StatusCode;
 use prost::Message;
 use tokio::time::{Instant, sleep};
@@ -23,7 +23,7 @@ pub const TIME_TO_LIVE_PATH: &str = "/leases/internal";
 /// What it writes and reads there.
 pub const CONTENT_TYPE: &str = "application/protobuf";
 
-/// Between two tries to reach a leader (etcd's number).
+/// Between two tries to reach a leader (etcd's number), and between two looks whether a lease has gone.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no answer about a lease.
@@ -63,10 +63,13 @@ pub async fn renew(handle: &Handle, id: i64) -> Result<i64, LeaseCallError> {
 pub async fn renew_here(handle: &Handle, id: i64) -> Result<i64, LeaseCallError> {
     let Some(id) = LeaseId::new(id) else { return Ok(0) };
     let lessor = &handle.state().lessor;
+    let give_up = Instant::now() + handle.timeout();
     let mut is_confirmed = false;
-    if !handle.limits().renews_at_once && lessor.is_primary() {
+    let doubts = handle.signals().doubt.doubts(handle.now());
+    if lessor.is_primary() && (!handle.limits().renews_at_once || doubts.is_some()) {
         handle.confirm_read().await?;
         is_confirmed = true;
+        handle.signals().doubt.confirmed(doubts);
     }
     loop {
         match lessor.renew(id, handle.now())? {
@@ -81,13 +84,10 @@ pub async fn renew_here(handle: &Handle, id: i64) -> Result<i64, LeaseCallError>
                 is_confirmed = true;
             }
             Renewal::ClearCheckpoint => clear_checkpoint(handle, id).await?,
-            Renewal::Expired => {
-                // Its revocation is on its way; this one is behind it in the log, or does its work.
-                return match revoke(handle, id.get()).await {
-                    Ok(_) | Err(CallError::Refused(ApplyError::Lease(_))) => Ok(0),
-                    Err(error) => Err(error.into()),
-                };
-            }
+            // Its revocation is on its way, if we still lead. Another one of ours could be handed on to a new leader,
+            // which has given the lease its time again.
+            Renewal::Expired if Instant::now() < give_up => sleep(PAUSE).await,
+            Renewal::Expired => return Err(CallError::TimedOut.into()),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod banner;
 pub mod call_metrics;
 pub mod config;
 pub mod discovery;
+pub mod doubt;
 pub mod end;
 pub mod grpc;
 pub mod halt;
