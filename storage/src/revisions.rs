@@ -242,15 +242,7 @@ impl Iterator for Scan {
                     key_value: record.key_value.clone().into(),
                 })
             },
-            |stretch| {
-                let place = *stretch.peek()?;
-                Some(stretch.read().map(|key_value| ScannedRecord {
-                    revision: place.revision(),
-                    tombstone: place.tombstone(),
-                    checksum: place.checksum(),
-                    key_value,
-                }))
-            },
+            Stretch::read_record,
         )
     }
 }

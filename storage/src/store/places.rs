@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::frame::{self, TOMBSTONE};
-use crate::revisions::{ReadError, RecordBytes};
+use crate::revisions::{ReadError, RecordBytes, ScannedRecord};
 use crate::vfs::{File, Mapping};
 use crate::{Checksum, Revision};
 
@@ -335,8 +335,19 @@ impl Stretch {
         }
     }
 
+    /// The record at which it stands.
+    pub(crate) fn read_record(&mut self) -> Option<Result<ScannedRecord, ReadError>> {
+        let place = *self.peek()?;
+        Some(self.read().map(|key_value| ScannedRecord {
+            revision: place.revision(),
+            tombstone: place.tombstone(),
+            checksum: place.checksum(),
+            key_value,
+        }))
+    }
+
     /// The bytes of the place at which it stands.
-    pub(crate) fn read(&mut self) -> Result<RecordBytes, ReadError> {
+    fn read(&mut self) -> Result<RecordBytes, ReadError> {
         match &mut self.source {
             Source::Sealed(segment) => segment.read(&segment.places[self.at]),
             Source::Tail { tail, run, ahead } => {

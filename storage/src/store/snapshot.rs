@@ -69,15 +69,7 @@ impl StoreSnapshot {
 
     /// The same with what it holds.
     pub(super) fn next_record(&self, walk: &mut Walk) -> Option<Result<ScannedRecord, ReadError>> {
-        walk.next(&self.records, |stretch| {
-            let place = *stretch.peek()?;
-            Some(stretch.read().map(|key_value| ScannedRecord {
-                revision: place.revision(),
-                tombstone: place.tombstone(),
-                checksum: place.checksum(),
-                key_value,
-            }))
-        })
+        walk.next(&self.records, |stretch| stretch.read_record())
     }
 }
 
