@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 use crate::body::PeerBody;
-use crate::dial::{Connect, Connection, timed_out};
+use crate::dial::{Connect, Connection, Timeouts, timed_out};
 use crate::urls::PeerUrl;
 
 /// What an answer may take.
@@ -21,7 +21,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Asker {
     connect: Arc<dyn Connect>,
-    dial_timeout: Duration,
+    timeouts: Timeouts,
 }
 
 /// What a member answered.
@@ -33,9 +33,8 @@ pub struct Answer {
 }
 
 impl Asker {
-    /// A connection has to be made within `dial_timeout`.
-    pub fn new(connect: Arc<dyn Connect>, dial_timeout: Duration) -> Asker {
-        Asker { connect, dial_timeout }
+    pub fn new(connect: Arc<dyn Connect>, timeouts: Timeouts) -> Asker {
+        Asker { connect, timeouts }
     }
 
     /// Asks for a page of the member that listens at `url`. All of it has to come within `limit`.
@@ -65,7 +64,7 @@ impl Asker {
     ) -> io::Result<Answer> {
         let url: PeerUrl = url.parse().map_err(io::Error::other)?;
         let asked = async {
-            let mut connection = Connection::open(&*self.connect, &url, self.dial_timeout).await?;
+            let mut connection = Connection::open(&*self.connect, &url, self.timeouts).await?;
             let (head, body) = connection.send(request, path, PeerBody::whole(body)).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })

@@ -16,8 +16,26 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::body::PeerBody;
-use crate::peer::IO_TIMEOUT;
 use crate::urls::{PeerUrl, Scheme};
+
+/// What may take how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a connection is made.
+    pub dial: Duration,
+    /// Without a byte from a peer that owes some (`--raft-read-timeout`).
+    pub read: Duration,
+    /// Without a byte that a peer takes (`--raft-write-timeout`).
+    pub write: Duration,
+}
+
+impl Timeouts {
+    /// etcd's, for an election timeout.
+    pub fn of_election(election: Duration) -> Timeouts {
+        const IO: Duration = Duration::from_secs(5);
+        Timeouts { dial: Duration::from_secs(1) + election, read: IO, write: IO }
+    }
+}
 
 /// A connection's bytes.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -63,11 +81,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects within `limit`.
-    pub(crate) async fn open(connect: &dyn Connect, url: &PeerUrl, limit: Duration) -> io::Result<Connection> {
-        let io = timeout(limit, connect.connect(url)).await.map_err(|_| timed_out("connecting"))??;
+    /// Connects.
+    pub(crate) async fn open(connect: &dyn Connect, url: &PeerUrl, timeouts: Timeouts) -> io::Result<Connection> {
+        let io = timeout(timeouts.dial, connect.connect(url)).await.map_err(|_| timed_out("connecting"))??;
         let (requests, connection) =
-            http1::handshake(TokioIo::new(Impatient::new(io))).await.map_err(io::Error::other)?;
+            http1::handshake(TokioIo::new(Impatient::new(io, timeouts.write))).await.map_err(io::Error::other)?;
         // Ends with the last of the handle and the answer's body. What it dies of, they are told.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { requests, url: url.clone() })
@@ -106,18 +124,20 @@ pub(crate) fn timed_out(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} took too long"))
 }
 
-/// A connection that breaks when a write does not get on for [`IO_TIMEOUT`]. How long to wait for bytes is for the reader
+/// A connection that breaks when a write does not get on for too long. How long to wait for bytes is for the reader
 /// to say, who knows what is to come.
 #[derive(Debug)]
 pub struct Impatient<T> {
     io: T,
+    patience: Duration,
     /// Set while a write waits.
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Impatient<T> {
-    pub fn new(io: T) -> Impatient<T> {
-        Impatient { io, until: None }
+    /// A write may stand still for `patience`.
+    pub fn new(io: T, patience: Duration) -> Impatient<T> {
+        Impatient { io, patience, until: None }
     }
 
     fn watch<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
@@ -125,7 +145,8 @@ impl<T> Impatient<T> {
             self.until = None;
             return written;
         }
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep(IO_TIMEOUT)));
+        let patience = self.patience;
+        let until = self.until.get_or_insert_with(|| Box::pin(sleep(patience)));
         if until.deadline() <= Instant::now() {
             return Poll::Ready(Err(timed_out("a write")));
         }
@@ -178,21 +199,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_does_not_get_on_breaks_the_connection() {
         let (ours, mut theirs) = tokio::io::duplex(100);
-        let mut ours = Impatient::new(ours);
+        const PATIENCE: Duration = Duration::from_secs(7);
+        let mut ours = Impatient::new(ours, PATIENCE);
         let begin = Instant::now();
         // As long as bytes go out now and then, it may take as long as it takes.
         let read_slowly = async {
             for _ in 0..10 {
-                sleep(IO_TIMEOUT / 2).await;
+                sleep(PATIENCE / 2).await;
                 theirs.read_exact(&mut [0; 50]).await.unwrap();
             }
         };
         let (written, ()) = tokio::join!(ours.write_all(&[0; 600]), read_slowly);
         written.unwrap();
-        assert!(begin.elapsed() >= IO_TIMEOUT * 5);
+        assert!(begin.elapsed() >= PATIENCE * 5);
         let begin = Instant::now();
         let error = ours.write_all(&[0; 200]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(begin.elapsed() < IO_TIMEOUT * 2);
+        assert!(begin.elapsed() < PATIENCE * 2);
     }
 }

@@ -151,7 +151,8 @@ impl Door {
 
     async fn snapshot(&self, request: Request<Incoming>) -> Response<PeerBody> {
         self.note_sender(&request);
-        let (message, database) = match snapshot::receive(request.into_body()).await {
+        let patience = self.transport.context().timeouts.read;
+        let (message, database) = match snapshot::receive(request.into_body(), patience).await {
             Ok(received) => received,
             Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("error reading raft message: {error}")),
         };

@@ -16,7 +16,7 @@ use crate::dial::{Connection, timed_out};
 use crate::frame::{Frame, Reader, Stream};
 use crate::headers::{RAFT_TO, introduce};
 use crate::owner::Delivery;
-use crate::peer::{IO_TIMEOUT, Link};
+use crate::peer::Link;
 
 /// A peer is asked at most once in this time.
 const RETRY: Duration = Duration::from_millis(100);
@@ -45,13 +45,13 @@ async fn open(link: &Link, stream: Stream) -> io::Result<Response<Incoming>> {
     let context = &link.context;
     let url = link.url();
     let asked = async {
-        let mut connection = Connection::open(&*context.connect, &url, context.dial_timeout).await?;
+        let mut connection = Connection::open(&*context.connect, &url, context.timeouts).await?;
         let request = introduce(&context.local, Request::get("/")).header(RAFT_TO, format!("{:x}", link.remote));
         let path = format!("/raft/stream/{}/{:x}", stream.path(), context.local.member);
         let answer = connection.send(request, &path, PeerBody::whole("")).await?;
         Ok::<_, io::Error>(answer)
     };
-    let answer = match timeout(context.dial_timeout + IO_TIMEOUT, asked).await {
+    let answer = match timeout(context.timeouts.dial + context.timeouts.read, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
             link.url_failed(&url);
@@ -81,7 +81,7 @@ async fn read(link: &Link, stream: Stream, answer: Response<Incoming>) -> io::Er
     let mut reader = Reader::new(stream, local, link.remote);
     let mut body = answer.into_body();
     loop {
-        let piece = match timeout(IO_TIMEOUT, body.frame()).await {
+        let piece = match timeout(link.context.timeouts.read, body.frame()).await {
             Err(_) => return timed_out("waiting for a sign of life"),
             Ok(None) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(Some(Err(error))) => return io::Error::other(error),

@@ -40,7 +40,7 @@ mod urls;
 
 pub use ask::{Answer, Asker};
 pub use body::PeerBody;
-pub use dial::{Connect, Connecting, Impatient, Io, Plain};
+pub use dial::{Connect, Connecting, Impatient, Io, Plain, Timeouts};
 pub use door::Door;
 pub use frame::{FrameError, Stream};
 pub use headers::Refusal;

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::frame::{Stream, Writer};
-use crate::peer::{IO_TIMEOUT, Link};
+use crate::peer::Link;
 use crate::queue::Receiver;
 
 /// A frame of the body is given out when it is this long, even if more messages wait.
@@ -32,7 +32,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(link: Arc<Link>, stream: Stream, messages: Receiver) -> Outgoing {
         // Three of them fit into the time after which the other side takes us for dead.
-        let period = IO_TIMEOUT / 3;
+        let period = link.context.timeouts.read / 3;
         let mut heartbeats = interval_at(Instant::now() + period, period);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         link.stream_established(stream);

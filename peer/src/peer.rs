@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, lines};
@@ -19,9 +18,6 @@ use crate::queue::{Offered, Receiver, Sender, Waiting, queue};
 use crate::transport::Context;
 use crate::urls::{PeerUrl, Urls};
 use crate::{incoming, pipeline, prober};
-
-/// A connection on which nothing moves for so long is dead.
-pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Messages that wait for a stream. Full: dropped, and Raft told.
 const STREAM_MESSAGES: usize = 4096;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::body::PeerBody;
 use crate::dial::{Connection, timed_out};
 use crate::headers::introduce;
-use crate::peer::{IO_TIMEOUT, Link};
+use crate::peer::Link;
 use crate::queue::Receiver;
 
 /// Messages that wait. Full: dropped, and Raft told.
@@ -40,7 +40,9 @@ async fn work(link: Arc<Link>, posts: Arc<Mutex<Receiver>>) {
     loop {
         let Some(message) = posts.lock().await.next().await else { return };
         let url = link.url();
-        let sent = timeout(link.context.dial_timeout + IO_TIMEOUT, post(&link, &mut connection, &message)).await;
+        let sent =
+            timeout(link.context.timeouts.dial + link.context.timeouts.read, post(&link, &mut connection, &message))
+                .await;
         match sent.unwrap_or_else(|_| Err(timed_out("a post"))) {
             Ok(()) => link.activate(),
             Err(error) => {
@@ -59,7 +61,7 @@ async fn post(link: &Link, kept: &mut Option<Connection>, message: &Message) -> 
     let url = link.url();
     let connection = match kept.take().filter(|kept| kept.is_usable() && *kept.url() == url) {
         Some(usable) => kept.insert(usable),
-        None => kept.insert(Connection::open(&*context.connect, &url, context.dial_timeout).await?),
+        None => kept.insert(Connection::open(&*context.connect, &url, context.timeouts).await?),
     };
     let message: raftpb::Message = message.into();
     let body = message.encode_to_vec();

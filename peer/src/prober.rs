@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::body::PeerBody;
 use crate::dial::{Connection, timed_out};
-use crate::peer::{IO_TIMEOUT, Link};
+use crate::peer::Link;
 
 pub(crate) const PATH: &str = "/raft/probing";
 
@@ -31,7 +31,8 @@ pub(crate) async fn run(link: Arc<Link>) {
     loop {
         probes.tick().await;
         let begin = Instant::now();
-        let probed = timeout(link.context.dial_timeout + IO_TIMEOUT, probe(&link, &mut connection)).await;
+        let probed =
+            timeout(link.context.timeouts.dial + link.context.timeouts.read, probe(&link, &mut connection)).await;
         match probed.unwrap_or_else(|_| Err(timed_out("a probe"))) {
             Ok(()) => {
                 let took = begin.elapsed().as_secs_f64();
@@ -56,7 +57,7 @@ async fn probe(link: &Link, kept: &mut Option<Connection>) -> io::Result<()> {
     let url = link.url();
     let connection = match kept.take().filter(|kept| kept.is_usable() && *kept.url() == url) {
         Some(usable) => kept.insert(usable),
-        None => kept.insert(Connection::open(&*context.connect, &url, context.dial_timeout).await?),
+        None => kept.insert(Connection::open(&*context.connect, &url, context.timeouts).await?),
     };
     let answer = connection.send(Request::get("/"), PATH, PeerBody::whole("")).await?;
     let status = answer.status();

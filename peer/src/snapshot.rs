@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ferrite_proto::raftpb;
@@ -20,7 +21,7 @@ use crate::body::PeerBody;
 use crate::dial::{Connection, timed_out};
 use crate::frame::{FrameError, decode};
 use crate::headers::introduce;
-use crate::peer::{IO_TIMEOUT, Link};
+use crate::peer::Link;
 use crate::pipeline::accepted;
 
 pub(crate) const PATH: &str = "/raft/snapshot";
@@ -82,14 +83,14 @@ pub(crate) async fn send(link: Arc<Link>, message: Message, pieces: DatabasePiec
 async fn post(link: &Link, message: &Message, pieces: DatabasePieces) -> io::Result<()> {
     let context = &link.context;
     let url = link.url();
-    let mut connection = Connection::open(&*context.connect, &url, context.dial_timeout).await?;
+    let mut connection = Connection::open(&*context.connect, &url, context.timeouts).await?;
     let request = introduce(&context.local, Request::post("/")).header(CONTENT_TYPE, "application/octet-stream");
     let body = PeerBody::snapshot(SnapshotBody::new(message, pieces));
     // Not limited in time: the other side makes all of it durable before it answers. A write that does not get on
     // breaks the connection, and so does a peer that is gone.
     let answer = connection.send(request, PATH, body).await?;
     let status = answer.status();
-    let rest = timeout(IO_TIMEOUT, answer.into_body().collect()).await;
+    let rest = timeout(context.timeouts.read, answer.into_body().collect()).await;
     rest.map_err(|_| timed_out("reading the answer to a snapshot"))?.map_err(io::Error::other)?;
     accepted(link, &url, status)
 }
@@ -100,6 +101,8 @@ pub struct Database {
     /// Came together with the message.
     first: Bytes,
     body: Incoming,
+    /// Without a byte from the sender.
+    patience: Duration,
 }
 
 impl Database {
@@ -109,7 +112,7 @@ impl Database {
             return Some(Ok(std::mem::take(&mut self.first)));
         }
         loop {
-            match timeout(IO_TIMEOUT, self.body.frame()).await {
+            match timeout(self.patience, self.body.frame()).await {
                 Err(_) => return Some(Err(timed_out("waiting for a snapshot's bytes"))),
                 Ok(None) => return None,
                 Ok(Some(Err(error))) => return Some(Err(io::Error::other(error))),
@@ -123,7 +126,7 @@ impl Database {
 }
 
 /// Reads the message before a database.
-pub(crate) async fn receive(mut body: Incoming) -> Result<(Message, Database), ReceiveError> {
+pub(crate) async fn receive(mut body: Incoming, patience: Duration) -> Result<(Message, Database), ReceiveError> {
     let mut read = BytesMut::new();
     let mut length = None;
     loop {
@@ -137,9 +140,9 @@ pub(crate) async fn receive(mut body: Incoming) -> Result<(Message, Database), R
         if let Some(length) = length.filter(|length| read.len() >= *length) {
             let message = read.split_to(length).freeze().slice(8..);
             let message = Message::try_from(decode(message)?).map_err(FrameError::from)?;
-            return Ok((message, Database { first: read.freeze(), body }));
+            return Ok((message, Database { first: read.freeze(), body, patience }));
         }
-        match timeout(IO_TIMEOUT, body.frame()).await {
+        match timeout(patience, body.frame()).await {
             Err(_) => return Err(timed_out("waiting for a snapshot").into()),
             Ok(None) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             Ok(Some(Err(error))) => return Err(io::Error::other(error).into()),

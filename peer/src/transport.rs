@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, Logger, lines};
@@ -13,7 +12,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::dial::Connect;
+use crate::dial::{Connect, Timeouts};
 use crate::frame::Stream;
 use crate::headers::Refusal;
 use crate::local::Local;
@@ -28,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) local: Local,
     pub(crate) owner: Arc<dyn Owner>,
     pub(crate) connect: Arc<dyn Connect>,
-    pub(crate) dial_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
     pub(crate) runtime: Handle,
     pub(crate) logger: Logger,
     pub(crate) registry: Arc<Registry>,
@@ -77,8 +76,7 @@ struct Inside {
 }
 
 impl Transport {
-    /// A transport without peers. Its tasks will run on the current runtime. A connection has to be made within
-    /// `dial_timeout`; etcd takes one second and an election timeout.
+    /// A transport without peers. Its tasks will run on the current runtime.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -86,16 +84,21 @@ impl Transport {
         local: Local,
         owner: Arc<dyn Owner>,
         connect: Arc<dyn Connect>,
-        dial_timeout: Duration,
+        timeouts: Timeouts,
         logger: Logger,
         registry: Arc<Registry>,
     ) -> Transport {
-        let context = Context { local, owner, connect, dial_timeout, runtime: Handle::current(), logger, registry };
+        let context = Context { local, owner, connect, timeouts, runtime: Handle::current(), logger, registry };
         Transport(Arc::new(Inside { context: Arc::new(context), peers: RwLock::default() }))
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.0.context
+    }
+
+    /// How long peers may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.0.context.timeouts
     }
 
     /// A member of the cluster from now on. One that is known already is left as it is.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
-use ferrite_peer::{Database, Delivery, Door, Impatient, Local, Owner, Plain, ReceiveSnapshot, Transport, Version};
+use ferrite_peer::{
+    Database, Delivery, Door, Impatient, Local, Owner, Plain, ReceiveSnapshot, Timeouts, Transport, Version,
+};
 use ferrite_raft::{
     Body, ConfState, Entry, EntryKind, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term,
 };
@@ -20,6 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+const TIMEOUTS: Timeouts =
+    Timeouts { dial: Duration::from_secs(2), read: Duration::from_secs(5), write: Duration::from_secs(5) };
 
 /// Nothing here takes so long.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -121,7 +126,7 @@ impl Member {
             local,
             owner.clone(),
             Arc::new(Plain),
-            Duration::from_secs(2),
+            TIMEOUTS,
             Logger::silent(),
             Arc::new(Registry::default()),
         );
@@ -174,7 +179,9 @@ async fn serve(socket: TcpListener, door: Door) {
             async move { Ok::<_, io::Error>(door.answer(request, "2026-01-01T00:00:00Z").await) }
         });
         connections.spawn(async move {
-            drop(http1::Builder::new().serve_connection(TokioIo::new(Impatient::new(io)), service).await)
+            drop(
+                http1::Builder::new().serve_connection(TokioIo::new(Impatient::new(io, TIMEOUTS.write)), service).await,
+            )
         });
     }
 }

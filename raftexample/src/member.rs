@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
-use ferrite_peer::{Local, Plain, Transport, Version};
+use ferrite_peer::{Local, Plain, Timeouts, Transport, Version};
 use ferrite_raft::{
     BootstrapError, Config, HardState, Limits, LogStore, NewError, NodeId, Peer, RawNode, SnapshotMeta, StorageWrites,
 };
@@ -207,6 +207,6 @@ fn transport(id: NodeId, url: String, owner: Arc<Owner>, tick: Duration) -> Tran
         min_version: Version { major: 3, minor: 0, patch: 0 },
         peer_urls: vec![url],
     };
-    let dial_timeout = Duration::from_secs(1) + 10 * tick;
-    Transport::start(local, owner, Arc::new(Plain), dial_timeout, Logger::silent(), Arc::new(Registry::default()))
+    let timeouts = Timeouts::of_election(10 * tick);
+    Transport::start(local, owner, Arc::new(Plain), timeouts, Logger::silent(), Arc::new(Registry::default()))
 }

@@ -95,6 +95,7 @@ impl ferrite_peer::Owner for Owner {
 
 /// Serves the peer port.
 pub async fn serve(socket: TcpListener, transport: Transport) {
+    let patience = transport.timeouts().write;
     let door = Door::new(transport);
     let service = move |stream: TcpStream| {
         let door = door.clone();
@@ -102,7 +103,7 @@ pub async fn serve(socket: TcpListener, transport: Transport) {
             let answer = service_fn(|request| async {
                 Ok::<_, Infallible>(door.answer(request, &GoTime(SystemTime::now()).to_string()).await)
             });
-            let stream = TokioIo::new(Impatient::new(stream));
+            let stream = TokioIo::new(Impatient::new(stream, patience));
             // A connection that breaks is the business of whoever made it.
             drop(http1::Builder::new().serve_connection(stream, answer).await);
         }

@@ -155,7 +155,7 @@ fn wire<V: Vfs>(
     };
     let transport = {
         let _on_its_runtime = peer_runtime.enter();
-        let (local, limit) = (peers::local(ids, config), peers::dial_timeout(config));
+        let (local, limit) = (peers::local(ids, config), peers::timeouts(config));
         Transport::start(local, Arc::new(inlet), Arc::new(Plain), limit, logger.clone(), registry.clone())
     };
     let told = Told::recovered(ids, &shared.tables().cluster, logger);

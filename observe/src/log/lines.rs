@@ -24,6 +24,8 @@ lines! {
     SNAPSHOT_COUNT_UPDATED: Info "updating snapshot-count to default" ["given-snapshot-count", "updated-snapshot-count"];
     CATCH_UP_UPDATED: Info "updating snapshot catch-up entries to default" ["given-snapshot-catchup-entries", "updated-snapshot-catchup-entries"];
     PROGRESS_INTERVAL_RAISED: Warn "adjusting watch progress notify interval to minimum period" ["min-watch-progress-notify-interval"];
+    READ_TIMEOUT_RAISED: Info "raft-read-timeout increased to minimum value: 5s" [];
+    WRITE_TIMEOUT_RAISED: Info "raft-write-timeout increased to minimum value: 5s" [];
     REQUEST_LIMIT_HIGH: Warn "exceeded recommended request limit" ["max-request-bytes", "max-request-size", "recommended-request-bytes", "recommended-request-size"];
     QUOTA_DISABLED: Info "disabled backend quota" ["quota-name", "quota-size-bytes"];
     QUOTA_DEFAULT: Info "enabled backend quota with default value" ["quota-name", "quota-size-bytes", "quota-size"];

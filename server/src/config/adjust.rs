@@ -14,6 +14,8 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const MAX_QUOTA_BYTES: u64 = 8 << 30;
 /// Watchers are told of progress no more often than this.
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Peers give a sign of life three times in the time that they are given.
+const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whose quota the log speaks of.
 const QUOTA: &str = "v3-applier";
 
@@ -32,6 +34,16 @@ impl Config {
         if self.member.snapshot_catchup_entries == 0 {
             log!(logger, lines::CATCH_UP_UPDATED, 0u64, DEFAULT_CATCH_UP_ENTRIES);
             self.member.snapshot_catchup_entries = DEFAULT_CATCH_UP_ENTRIES;
+        }
+        let raft = &mut self.raft;
+        for (timeout, line) in [
+            (&mut raft.read_timeout, lines::READ_TIMEOUT_RAISED),
+            (&mut raft.write_timeout, lines::WRITE_TIMEOUT_RAISED),
+        ] {
+            if *timeout < MIN_PEER_TIMEOUT {
+                *timeout = MIN_PEER_TIMEOUT;
+                log!(logger, line);
+            }
         }
         let interval = &mut self.limits.watch_progress_notify_interval;
         if !interval.is_zero() && *interval < MIN_PROGRESS_INTERVAL {
@@ -100,9 +112,11 @@ mod tests {
         config.member.snapshot_catchup_entries = 0;
         config.limits.max_request_bytes = 16 << 20;
         config.limits.watch_progress_notify_interval = Duration::from_millis(1);
+        (config.raft.read_timeout, config.raft.write_timeout) = (Duration::ZERO, Duration::from_secs(1));
         config.adjust(&logger);
         assert_eq!((config.member.snapshot_count, config.member.snapshot_catchup_entries), (10_000, 5_000));
         assert_eq!(config.limits.watch_progress_notify_interval, MIN_PROGRESS_INTERVAL);
+        assert_eq!((config.raft.read_timeout, config.raft.write_timeout), (MIN_PEER_TIMEOUT, MIN_PEER_TIMEOUT));
         for bytes in [-1, 9 << 30] {
             config.limits.quota_backend_bytes = bytes;
             config.say_quota(&logger);
@@ -116,6 +130,8 @@ mod tests {
             "\"disabled backend quota\",\"quota-name\":\"v3-applier\",\"quota-size-bytes\":-1",
             "\"quota-maximum-size-bytes\":8589934592,\"quota-maximum-size\":\"8.6 GB\"",
             "\"enabled backend quota\",\"quota-name\":\"v3-applier\",\"quota-size-bytes\":9663676416",
+            "raft-read-timeout",
+            "raft-write-timeout",
             "\"min-watch-progress-notify-interval\":\"100ms\"",
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -184,8 +184,8 @@ flags! {
     "grpc-keepalive-timeout" Member Duration "20s" "How long the answer to such a ping may take; 0 for never." (keepalive.timeout)
     "socket-reuse-port" Member Bool "false" "Set SO_REUSEPORT on listeners." (urls.reuse_port)
     "socket-reuse-address" Member Bool "false" "Set SO_REUSEADDR on listeners." (urls.reuse_address)
-    "raft-read-timeout" Member Duration "5s" "Read timeout of peer connections. There are none yet." NoEffect
-    "raft-write-timeout" Member Duration "5s" "Write timeout of peer connections. There are none yet." NoEffect
+    "raft-read-timeout" Member Duration "5s" "How long a peer may send nothing; at least 5s." (raft.read_timeout)
+    "raft-write-timeout" Member Duration "5s" "How long a peer may take nothing; at least 5s." (raft.write_timeout)
     "enable-grpc-gateway" Member Bool "true" "Serve the JSON gateway. It is not built yet." ["false"]
 
     "initial-advertise-peer-urls" Clustering Urls "http://localhost:2380" "Peer URLs of this member for the rest of the cluster." (urls.advertise_peer)

@@ -135,6 +135,8 @@ pub struct Raft {
     pub election_ms: u64,
     pub initial_election_tick_advance: bool,
     pub pre_vote: bool,
+    pub read_timeout: Duration,
+    pub write_timeout: Duration,
 }
 
 /// What clients may ask for.

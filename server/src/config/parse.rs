@@ -198,7 +198,14 @@ impl Default for Config {
                 srv: String::new(),
                 srv_name: String::new(),
             },
-            raft: Raft { heartbeat_ms: 0, election_ms: 0, initial_election_tick_advance: true, pre_vote: true },
+            raft: Raft {
+                heartbeat_ms: 0,
+                election_ms: 0,
+                initial_election_tick_advance: true,
+                pre_vote: true,
+                read_timeout: nothing,
+                write_timeout: nothing,
+            },
             limits: Limits {
                 quota_backend_bytes: 0,
                 max_txn_ops: 0,
@@ -402,7 +409,7 @@ mod tests {
             ("--enable-grpc-gateway=false", 0),
             ("--enable-pprof=false --backend-batch-limit 0", 0),
             ("--enable-pprof --backend-batch-limit 9 --bcrypt-cost 4", 3),
-            ("--raft-read-timeout=1s --tls-min-version TLS1.3", 2),
+            ("--raft-read-timeout=1s --tls-min-version TLS1.3", 1),
         ] {
             assert_eq!(warned(arguments), count, "{arguments}");
         }

@@ -29,15 +29,14 @@ pub use told::Told;
 pub use transfers::Transfers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ferrite_member::bootstrap::Ids;
-use ferrite_peer::{Asker, Local, Plain, Transport, Version};
+use ferrite_peer::{Asker, Local, Plain, Timeouts, Transport, Version};
 
 #[cfg(test)]
 use {crate::handle::MemberInput, ferrite_member::Outlet, ferrite_state::Shared};
 
-use crate::config::Config;
+use crate::config::{Config, Raft};
 
 /// The oldest version of a cluster that we can be in.
 const MIN_CLUSTER_VERSION: Version = Version { major: 3, minor: 0, patch: 0 };
@@ -73,7 +72,7 @@ impl Peers {
         let (logger, registry) = (ferrite_observe::log::Logger::silent(), Arc::default());
         let transfers = Transfers::new(ids.member, logger.clone(), Arc::clone(&registry));
         let inlet = Inlet { member, state, lane, snapshots: Arc::new(TakesNone), transfers, removed };
-        let limit = dial_timeout(&config);
+        let limit = timeouts(&config);
         let transport =
             Transport::start(local(ids, &config), Arc::new(inlet), Arc::new(Plain), limit, logger, registry);
         Peers { transport, asker: asker(&config) }
@@ -82,12 +81,13 @@ impl Peers {
 
 /// How to ask members before there is a transport.
 pub fn asker(config: &Config) -> Asker {
-    Asker::new(Arc::new(Plain), dial_timeout(config))
+    Asker::new(Arc::new(Plain), timeouts(config))
 }
 
-/// etcd's rule.
-pub fn dial_timeout(config: &Config) -> Duration {
-    Duration::from_secs(1) + config.election_timeout()
+/// How long peers may take.
+pub fn timeouts(config: &Config) -> Timeouts {
+    let Raft { read_timeout: read, write_timeout: write, .. } = config.raft;
+    Timeouts { read, write, ..Timeouts::of_election(config.election_timeout()) }
 }
 
 /// Who this member is to its peers.

@@ -96,11 +96,12 @@ async fn serve<S>(stream: S, site: Rc<Site>, door: Door) -> Result<(), hyper::Er
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let patience = site.handle.peers().transport.timeouts().write;
     let service = service_fn(move |request| {
         let (site, door) = (site.clone(), door.clone());
         async move { Ok::<_, Infallible>(answer(request, &site, &door).await) }
     });
-    let io = TokioIo::new(Impatient::new(stream));
+    let io = TokioIo::new(Impatient::new(stream, patience));
     let mut builder = http1::Builder::new();
     // As Go writes them, for those who compare texts.
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).title_case_headers(true);
