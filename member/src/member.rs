@@ -499,7 +499,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         let heirs = status
             .progress
             .iter()
-            .filter(|(id, progress)| *id != status.id && progress.active && self.conf.voters.contains(id));
+            .filter(|(id, progress)| *id != status.id && progress.is_active() && self.conf.voters.contains(id));
         if let Some((heir, _)) = heirs.max_by_key(|(_, progress)| progress.matched()) {
             self.raft.transfer_leader(*heir);
         }

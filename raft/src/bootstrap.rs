@@ -9,23 +9,23 @@ use crate::membership::{ChangeKind, ConfChange, ConfChangeV1, MemberChange};
 use crate::raft::Raft;
 use crate::types::{Entry, Index, NodeId, Term};
 
-/// One of the first members.
+/// One of the first members, a voter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Who it is.
+    /// Who it is; not 0.
     pub id: NodeId,
-    /// What the state machine is told about it; Raft does not look at it.
+    /// What its `ConfChangeV1` tells the state machine, such as an address; Raft does not look at it.
     pub context: Bytes,
 }
 
-/// Why a node cannot be given its first members.
+/// Why [`RawNode::bootstrap`](crate::RawNode::bootstrap) was refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootstrapError {
     /// Nobody was named: nobody could ever be elected.
     NoPeers,
     /// The log store is not empty: this node has run before, and has its members from there.
     NotEmpty {
-        /// The last entry, or what the snapshot stands for.
+        /// The last index that it has, of an entry or a snapshot.
         last: Index,
     },
     /// One of them is named twice, or is node 0.

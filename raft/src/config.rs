@@ -5,21 +5,25 @@ use std::fmt;
 use crate::progress::InflightLimits;
 use crate::types::{Index, NodeId};
 
-/// How a node behaves. `Config::new` has etcd's defaults.
+/// How a node behaves. [`Config::new`] has etcd's defaults. What makes no sense is refused by
+/// [`RawNode::new`](crate::RawNode::new) with a [`ConfigError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Who this node is: unique in the cluster, and never used again for another one.
+    /// Who this node is: unique in the cluster, and never used again for another one. Not 0, nor one of the two largest
+    /// numbers, which name a node's own threads in etcd's messages.
     pub id: NodeId,
-    /// What the owner has already applied: it is not handed out again.
+    /// The last index that the owner has already applied: it is not handed out again. Beyond the commit index:
+    /// [`NewError::AppliedOutOfRange`](crate::NewError::AppliedOutOfRange).
     pub applied: Index,
-    /// Ticks without a leader until an election (thesis, 3.4); greater than `heartbeat_ticks`. The time in use is drawn from
-    /// `election_ticks..2 * election_ticks`.
+    /// Ticks without a leader until an election (thesis, 3.4 and 3.9); greater than `heartbeat_ticks`, at most
+    /// 2,147,483,647. The time in use is drawn from `election_ticks..2 * election_ticks`.
     pub election_ticks: u32,
-    /// Ticks between two heartbeats; at least 1.
+    /// Ticks between two heartbeats of a leader (thesis, 3.4); at least 1.
     pub heartbeat_ticks: u32,
-    /// Where the random election timeouts come from: the only randomness there is.
+    /// Where the random election timeouts come from (thesis, 3.4): the only randomness there is. Nodes of one cluster need
+    /// different ones, or they might stand for election at once for ever.
     pub seed: u64,
-    /// In which order the owner saves and applies.
+    /// Whether the owner goes on while the disk works.
     pub writes: StorageWrites,
     /// How much may be under way.
     pub limits: Limits,
@@ -27,21 +31,22 @@ pub struct Config {
     pub rules: Rules,
 }
 
-/// How much may be under way. Sizes are bytes of encoded entries, lengths those of their data alone; `u64::MAX` means no
-/// limit.
+/// How much may be under way (thesis, 10.2.2). A size is in bytes of [encoded](crate::Entry::encoded_len) entries, a length
+/// in bytes of their data alone; `u64::MAX` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size of the entries in one `Append`; at least one entry goes even so, and 0 means one each.
     pub max_size_per_message: u64,
-    /// Size of the entries handed out and not yet applied; at least 1. When as much is out, no more is handed out until some is
-    /// applied.
+    /// Size of the entries handed out and not yet applied; at least 1. When as much is out, no more is handed out until
+    /// some is applied. The last entry handed out may pass it.
     pub max_committed_size: u64,
-    /// Length of what is proposed and not yet applied; at least 1. When full, proposals are refused.
+    /// Length of what is proposed to a leader and not yet applied; at least 1. When full, proposals are refused with
+    /// [`ProposeError::QuotaExceeded`](crate::ProposeError::QuotaExceeded); one that comes alone is taken, however long.
     pub max_uncommitted_size: u64,
     /// `Append`s sent and not yet answered, for each follower; at least 1. When full, only empty ones go.
     pub max_inflight_messages: usize,
     /// Length of what is sent and not yet acknowledged, for each follower; at least `max_size_per_message`. When full, only
-    /// empty messages go.
+    /// empty messages go. The last message may pass it.
     pub max_inflight_bytes: u64,
 }
 
@@ -72,13 +77,16 @@ pub struct Rules {
     /// A leader that has not heard from a quorum for an election timeout steps down, and voters that hear a leader
     /// ignore candidates (thesis, 6.2 and 4.2.3).
     pub check_quorum: bool,
-    /// How reads are made linearizable, if they are (thesis, 6.4).
+    /// How reads are made linearizable (thesis, 6.4), if they are. `LeaseBased` without `check_quorum` is refused.
     pub read_only: ReadOnlyMode,
-    /// Refuse proposals on followers rather than hand them on.
+    /// Refuse proposals on followers, with [`ProposeError::NotLeader`](crate::ProposeError::NotLeader), rather than hand
+    /// them on (thesis, 6.2).
     pub disable_proposal_forwarding: bool,
-    /// Let every configuration change into the log, even one that cannot be applied.
+    /// Let every change of members into the log, even if another is under way (which thesis, 4.1 forbids) or it cannot be
+    /// applied: for owners who see to that themselves.
     pub disable_conf_change_validation: bool,
-    /// A leader that is removed or becomes a learner steps down at once (thesis, 4.2.2).
+    /// A leader that is removed or becomes a learner steps down as soon as that is applied (thesis, 4.2.2). Otherwise it
+    /// leads on until its owner stops it, or another one leads.
     pub step_down_on_removal: bool,
 }
 
@@ -95,29 +103,31 @@ impl Default for Rules {
     }
 }
 
-/// How a leader makes sure that it leads before it answers a read.
+/// How a leader makes sure that it leads before it answers a read (thesis, 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadOnlyMode {
-    /// It asks a quorum.
+    /// It asks a quorum: one round of heartbeats for all reads that wait.
     Safe,
-    /// It trusts that no other leader can have been elected while it has not stepped down. That costs no round, and is not
-    /// linearizable: a leader looks once in an election timeout whether a quorum was heard, so that one which was cut off may
-    /// answer for up to two election timeouts, and another may lead after one; and clocks that run apart add to that.
+    /// It trusts that no other leader can have been elected while it has not stepped down (thesis, 6.4.1). That costs no
+    /// round, and is not linearizable: a leader looks once in an election timeout whether a quorum was heard, so that one
+    /// which was cut off may answer for up to two election timeouts, and another may lead after one; and clocks that run
+    /// apart add to that.
     LeaseBased,
 }
 
-/// How the owner writes.
+/// Whether the owner goes on while the disk works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageWrites {
-    /// It goes on while the disk works (thesis, 10.2.1), and reports with `RawNode::saved`. Only what is saved is handed out to be applied.
+    /// It does (thesis, 10.2.1), and reports with [`RawNode::saved`](crate::RawNode::saved). Only what is saved is handed
+    /// out to be applied.
     Asynchronous,
-    /// It saves all of a `Ready` before it applies any of it, and takes the next one only then. A `Ready` may ask to
-    /// save and to apply the same entry.
+    /// It saves all of a `Ready` before it applies any of it, and takes the next one only then: the contract of
+    /// [`PlainReady`](crate::PlainReady). A `Ready` may ask to save and to apply the same entry.
     Synchronous,
 }
 
 impl Config {
-    /// A node with etcd's defaults.
+    /// A node with etcd's defaults: an election after 10 ticks, a heartbeat each tick, pre-vote and check-quorum on.
     pub fn new(id: NodeId) -> Config {
         Config {
             id,

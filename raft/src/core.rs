@@ -91,7 +91,7 @@ impl<L: LogStore> Core<L> {
     }
 
     /// Whether the leader of this term has committed an entry of it: before that, it does not know how far the log was
-    /// committed (Raft dissertation, 6.4).
+    /// committed (thesis, 6.4).
     pub fn has_committed_in_term(&self) -> bool {
         self.log.term(self.log.committed()) == Ok(self.term)
     }

@@ -6,32 +6,32 @@ use crate::config::ConfigError;
 use crate::membership::ConfStateError;
 use crate::types::Index;
 
-/// Why a node cannot be made from what was saved.
+/// Why [`RawNode::new`](crate::RawNode::new) cannot make a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewError {
     /// The configuration makes no sense.
     Config(ConfigError),
-    /// The members that the log store names cannot be.
+    /// No sequence of changes leads to the members that `LogStore::initial_state` names.
     Members(ConfStateError),
-    /// The log store breaks its contract.
+    /// The log store breaks its contract: its first and last index and the terms there do not fit together.
     Store {
         /// What it should do.
         contract: &'static str,
     },
     /// The log does not reach to what was committed: it lost its end, or the hard state is another log's.
     CommitOutOfRange {
-        /// What the hard state says.
+        /// The last committed index, as the hard state says.
         commit: Index,
-        /// The least that it may say: what the snapshot stands for.
+        /// The least that it may say: the index before the first entry.
         first: Index,
-        /// The end of the log.
+        /// The last index of the log.
         last: Index,
     },
     /// The state machine is ahead of what was committed.
     AppliedOutOfRange {
-        /// What the configuration says.
+        /// The last applied index, as `Config::applied` says.
         applied: Index,
-        /// What the hard state says.
+        /// The last committed index, as the hard state says.
         commit: Index,
     },
 }
@@ -54,20 +54,21 @@ impl fmt::Display for NewError {
 
 impl std::error::Error for NewError {}
 
-/// Why a proposal was not taken. It may be proposed again later; an accepted one may still be lost with its leader.
+/// Why a proposal was not taken: nothing of it is in the log. All but a malformed one may be proposed again later. One that
+/// was taken may still be lost with its leader (thesis, 3.5), or be refused by the leader that it was handed on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposeError {
-    /// There is nobody to hand it on to.
+    /// A candidate, or a follower that knows no leader: there is nobody to hand it on to.
     NoLeader,
-    /// This node does not lead, and is not to hand proposals on.
+    /// This node does not lead, and `Rules::disable_proposal_forwarding` is on.
     NotLeader,
-    /// Leadership is being handed over.
+    /// The leader is handing over (thesis, 3.10): for an election timeout at most.
     TransferInProgress,
-    /// As much as may be is proposed and not yet applied.
+    /// `Limits::max_uncommitted_size` bytes are proposed and not yet applied.
     QuotaExceeded,
-    /// The leader is no longer a member.
+    /// The leader is no longer a member (thesis, 4.2.2).
     Removed,
-    /// It holds nothing, or a configuration change that cannot be read.
+    /// It has no entry, or a change of members that cannot be read.
     Malformed,
 }
 
@@ -87,14 +88,14 @@ impl fmt::Display for ProposeError {
 
 impl std::error::Error for ProposeError {}
 
-/// Why a message was not taken.
+/// Why [`RawNode::step`](crate::RawNode::step) did not take a message. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepError {
-    /// An answer from a node that is no member.
+    /// An answer from a node that is no member of the configuration in force.
     PeerNotFound,
     /// A proposal that was handed on to this node was not taken.
     Propose(ProposeError),
-    /// No node of ours would say this.
+    /// No correct node says this; with what is wrong in it.
     Malformed(&'static str),
 }
 

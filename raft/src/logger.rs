@@ -3,25 +3,25 @@
 
 use std::fmt;
 
-/// How much a log line matters.
+/// How much a log line matters. `Debug` is least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What is of use when looking for a fault.
+    /// What is of use when looking for a fault: lost messages, probes, rejections.
     Debug,
-    /// What happens in the life of a cluster.
+    /// What happens in the life of a cluster: elections, changes of members, snapshots.
     Info,
-    /// What should not happen often.
+    /// What should be rare: a lost quorum, a refused proposal.
     Warn,
-    /// What should not happen.
+    /// A mistake of the owner's.
     Error,
 }
 
-/// Takes log lines.
+/// Takes log lines, in etcd's words. It is called in the middle of a step, so it must not wait.
 pub trait Logger {
     /// Whether lines of this level are wanted: those that are not are never formatted.
     fn enabled(&self, level: Level) -> bool;
 
-    /// Takes one line.
+    /// Takes one line of an enabled level, without its end.
     fn log(&self, level: Level, line: fmt::Arguments<'_>);
 }
 

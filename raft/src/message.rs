@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::entries::Entries;
 use crate::types::{Index, LogPosition, NodeId, Snapshot, Term};
 
-/// One message.
+/// One message between nodes. It may be lost, doubled, late or out of order (thesis, 3.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Who is to receive it.
@@ -20,10 +20,10 @@ pub struct Message {
     pub body: Body,
 }
 
-/// What a message says.
+/// What a message says: the requests of the thesis (figure 3.1) and those that etcd's library has beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// A follower hands a proposal on to the leader. The entries have no term and index yet.
+    /// A follower hands a proposal on to the leader (thesis, 6.2). The entries have no term and index yet.
     Propose(Entries),
     /// The leader's entries behind `prev`, and how far the log is committed (thesis, 3.5).
     Append {
@@ -31,38 +31,40 @@ pub enum Body {
         prev: LogPosition,
         /// What follows; empty if only the commit index is news, or to ask.
         entries: Entries,
-        /// How far the leader's log is committed.
+        /// The last committed index of the leader's log.
         commit: Index,
     },
-    /// The follower holds the leader's log up to `index`.
+    /// The follower holds the leader's log up to `index`, and has saved it (thesis, 3.5).
     AppendAccepted {
-        /// The last entry that is equal.
+        /// The last index up to which the logs are equal.
         index: Index,
     },
-    /// The follower does not hold the position at `index`. The leader should try at `hint`.
+    /// The follower does not hold the position at `index`. The leader should try at `hint` (thesis, 3.5).
     AppendRejected {
         /// The index of the `prev` that it does not hold.
         index: Index,
-        /// The last position of the follower at which the logs may meet: terms that cannot match are skipped.
+        /// The last position of the follower at which the logs may meet: terms that cannot match are skipped. Term 0 if it
+        /// no longer knows the term there.
         hint: LogPosition,
     },
     /// A candidate asks for a vote (thesis, 3.4).
     Vote(VoteRequest),
-    /// The answer to a `Vote` of the same kind.
+    /// The answer to a `Vote` of the same kind and term.
     VoteAnswer {
         /// Which of the two was asked.
         kind: VoteKind,
         /// What the voter says.
         verdict: Verdict,
     },
-    /// The log up to the snapshot's index (thesis, 5), for a follower that is too far behind for entries. Boxed, because every message
-    /// would have its size.
+    /// The log up to the snapshot's index (thesis, 5), for a follower that is too far behind for entries. Boxed, because
+    /// every message would have its size.
     Snapshot(Box<Snapshot>),
-    /// The leader is alive (thesis, 3.4). `context` numbers the read that this round may confirm; it is empty if none waits.
+    /// The leader is alive (thesis, 3.4). `context` numbers the read that this round may confirm (6.4); it is empty if none
+    /// waits.
     Heartbeat {
-        /// How far the log is committed, as far as the follower is known to hold it.
+        /// The last committed index, or the last one that the follower is known to hold if that is less.
         commit: Index,
-        /// Eight bytes, or none; to be sent back as they are.
+        /// 8 bytes, or none; to be sent back as they are.
         context: Bytes,
     },
     /// The answer to a heartbeat: its context, unchanged.
@@ -70,47 +72,47 @@ pub enum Body {
         /// What the heartbeat carried.
         context: Bytes,
     },
-    /// Make the sender the leader (thesis, 3.10).
+    /// Make `Message::from` the leader (thesis, 3.10).
     TransferLeader,
-    /// Start an election at once: the leader gives up its place.
+    /// Start an election at once (thesis, 3.10): the leader gives up its place.
     TimeoutNow,
     /// A follower asks for an index to read at (thesis, 6.4).
     ReadIndex {
-        /// What the answer is to carry.
+        /// What the answer is to carry, in the asker's own form.
         context: Bytes,
     },
-    /// The log at `index` holds all that was committed when the reader asked.
+    /// The log up to `index` holds all that was committed when the reader asked (thesis, 6.4).
     ReadIndexAnswer {
         /// The index to read at.
         index: Index,
         /// What the read was asked with.
         context: Bytes,
     },
-    /// Stop following the leader until it is heard again.
+    /// Stop following the leader until it is heard again: `RawNode::forget_leader` from afar, as etcd's library has it.
     ForgetLeader,
 }
 
-/// A candidate's question.
+/// A candidate's question (thesis, 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteRequest {
     /// Whether a vote is asked for, or only whether it would be given.
     pub kind: VoteKind,
-    /// The candidate's last entry.
+    /// The candidate's last entry: no vote for a log that is behind the voter's (thesis, 3.6.1).
     pub last: LogPosition,
-    /// The leader asked for this election: voters need not wait until they have not heard of it for a while.
+    /// The leader asked for this election (thesis, 4.2.3): voters answer, although they have just heard it.
     pub transfer: bool,
 }
 
-/// What a voter says to a candidate.
+/// What a voter says to a candidate (thesis, 3.4 and 3.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The candidate has the vote.
     Granted,
     /// The candidate has it not: its log is behind, or another one has it, or a leader is heard.
     Rejected {
-        /// The last position that the voter knows to be committed. A candidate that holds it may learn of a change of members
-        /// that is committed without its knowledge: the only ones who knew may be those whom it made no voters, and they
-        /// cannot lead to tell it. (etcd's nodes neither send nor read this.)
+        /// The last position that the voter knows to be committed. A candidate that holds it may learn of a change of
+        /// members that is committed without its knowledge: the only ones who knew may be those whom it made no voters, and
+        /// they cannot lead to tell it. (Not in the thesis; etcd's nodes neither send nor read this.)
         committed: LogPosition,
     },
 }
@@ -118,14 +120,14 @@ pub enum Verdict {
 /// Whether a vote is binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoteKind {
-    /// A question only: could the candidate win? Nothing is changed by asking.
+    /// A question only (thesis, 9.6): could the candidate win? Nothing is changed by asking.
     Pre,
-    /// At most one vote a term.
+    /// A voter gives at most one a term, and saves it before it says so (thesis, 3.4 and 3.8).
     Binding,
 }
 
 impl Body {
-    /// The name of the message type in raftpb.
+    /// The name of the message type in raftpb, such as `MsgApp`.
     pub fn name(&self) -> &'static str {
         match self {
             Body::Propose(_) => "MsgProp",

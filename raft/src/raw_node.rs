@@ -19,7 +19,7 @@ use crate::role::Role;
 use crate::status::Status;
 use crate::types::{ConfState, Entry, HardState, Index, NodeId};
 
-/// One node of a cluster.
+/// One node of a cluster. Its owner calls it from one place at a time, and does what each [`Ready`] asks.
 pub struct RawNode<L> {
     raft: Raft<L>,
     writes: StorageWrites,
@@ -36,7 +36,7 @@ struct Told {
 }
 
 impl<L: LogStore> RawNode<L> {
-    /// A node that goes on from what its log store has saved (thesis, 3.8).
+    /// A node that goes on from what its log store has saved (thesis, 3.8). It begins as a follower.
     ///
     /// # Errors
     /// If the configuration makes no sense, or what was saved cannot be gone on from.
@@ -44,7 +44,10 @@ impl<L: LogStore> RawNode<L> {
         RawNode::with_logger(config, store, Box::new(Silent))
     }
 
-    /// The same, with somewhere for its log lines to go.
+    /// As `new`, with somewhere for its log lines to go.
+    ///
+    /// # Errors
+    /// As `new`.
     pub fn with_logger(config: Config, store: L, logger: BoxedLogger) -> Result<RawNode<L>, NewError> {
         let sinks = Sinks {
             logger,
@@ -54,7 +57,10 @@ impl<L: LogStore> RawNode<L> {
         RawNode::with_sinks(config, store, sinks)
     }
 
-    /// The same, with somewhere for its trace events to go, too.
+    /// As `new`, with somewhere for its log lines and its trace events to go.
+    ///
+    /// # Errors
+    /// As `new`.
     #[cfg(feature = "trace")]
     pub fn with_tracer(
         config: Config,
@@ -74,9 +80,9 @@ impl<L: LogStore> RawNode<L> {
         Ok(RawNode { raft, writes: config.writes, told, room: Room::default() })
     }
 
-    /// Gives a node that has never run its first members, one entry each, committed in term 1. Every one of these nodes must
-    /// be given the same ones in the same order. The owner applies the entries like any others; the members are in force at
-    /// once, so that the node can stand for election before that.
+    /// Gives a node that has never run its first members, one entry each, committed in term 1 (as etcd's library does).
+    /// Every one of these nodes must be given the same ones in the same order. The owner applies the entries like any
+    /// others; the members are in force at once, so that the node can stand for election before that.
     ///
     /// A log store whose `initial_state` names the members needs none of this.
     ///
@@ -89,14 +95,15 @@ impl<L: LogStore> RawNode<L> {
         Ok(())
     }
 
-    /// One tick of time goes by: a follower may stand for election (thesis, 3.4), a leader sends heartbeats and looks whether it
-    /// still is heard (6.2). The owner decides how long a tick is, and calls this at a steady pace.
+    /// One tick of time goes by: a follower may stand for election (thesis, 3.4), a leader sends heartbeats and looks
+    /// whether it still is heard (6.2). The owner decides how long a tick is, and calls this at a steady pace; etcd's is
+    /// 100 ms.
     pub fn tick(&mut self) {
         self.raft.tick();
     }
 
     /// One tick goes by in a group that is asleep: it counts, and nothing comes of it, not even an election that is due. For
-    /// owners of very many groups, who know that nothing happens in most of them.
+    /// owners of very many groups, who know that nothing happens in most of them. (Not in the thesis; as in etcd's library.)
     pub fn tick_quiesced(&mut self) {
         self.raft.core.clock.tick();
     }
@@ -104,7 +111,8 @@ impl<L: LogStore> RawNode<L> {
     /// Takes a message from another node. Late, doubled and reordered ones are no error.
     ///
     /// # Errors
-    /// If no node would say this, or if a proposal that was handed on to this node is not taken. Nothing is changed then.
+    /// If no node would say this, an answer is from a node that is no member, or a proposal that was handed on to this node
+    /// is not taken. Nothing is changed then.
     ///
     /// # Panics
     /// If a leader contradicts what this node knows to be committed: one of them lost what it had acknowledged.
@@ -140,10 +148,10 @@ impl<L: LogStore> RawNode<L> {
         self.raft.propose(&mut [Entry { kind, data, ..Entry::default() }])
     }
 
-    /// Puts a committed change of members into force (thesis, 4.1; unlike there, not when it is appended). The owner calls this for each one that it applies, unless it refuses
-    /// it, and reports it as applied afterwards. `Superseded` means that a received snapshot has it already: there is
-    /// nothing to do, but until that snapshot is installed the owner does not know the members at what it has applied, and
-    /// makes no snapshot of its own.
+    /// Puts a committed change of members into force (thesis, 4.1; unlike there, not when it is appended), and returns the
+    /// members then. The owner calls this for each one that it applies, unless it refuses it, and reports it as applied
+    /// afterwards. `Superseded` means that a received snapshot has it already: there is nothing to do, but until that
+    /// snapshot is installed the owner does not know the members at what it has applied, and makes no snapshot of its own.
     ///
     /// # Errors
     /// `Superseded`, see above. Any other one means that no leader can have let this change pass.
@@ -151,13 +159,16 @@ impl<L: LogStore> RawNode<L> {
         self.raft.apply_conf_change(change)
     }
 
-    /// Starts an election now (thesis, 3.4), with a pre-vote first if that is configured (9.6).
+    /// Starts an election now (thesis, 3.4), with a pre-vote first if `Rules::pre_vote` is on (9.6). Nothing happens on a
+    /// leader, on a node that does not vote, and while a committed change of members is not applied.
     pub fn campaign(&mut self) {
         self.raft.start_election();
     }
 
-    /// Asks for an index to read at (thesis, 6.4). The answer comes in `Ready::read_states` with the same context, or not at all if the
-    /// leader is unknown, changes, or the network loses something: then ask again.
+    /// Asks for an index to read at (thesis, 6.4), on any node. The answer comes in `Ready::read_states` with the same
+    /// context, which the owner chooses to find its request again. It never comes if the leader is unknown, changes, or the
+    /// network loses something: then ask again, after an election timeout, say. What waits is not bounded here: share one
+    /// question among reads.
     pub fn read_index(&mut self, context: Bytes) {
         let Raft { core, role } = &mut self.raft;
         match role {
@@ -167,26 +178,30 @@ impl<L: LogStore> RawNode<L> {
         }
     }
 
-    /// Hands leadership over to a voter, or asks the leader to (thesis, 3.10). It takes no proposals meanwhile, and leads on if
-    /// that has not worked after an election timeout.
+    /// Hands leadership over to a voter, or asks the leader to (thesis, 3.10). It takes no proposals meanwhile, and leads
+    /// on if that has not worked after an election timeout. Nothing happens if `to` is no voter or nobody leads; to name
+    /// the leader itself gives up a hand-over that is under way.
     pub fn transfer_leader(&mut self, to: NodeId) {
         self.raft.transfer_leader(to);
     }
 
-    /// Stops following the leader until it is heard again, so that this node votes for another at once. (Not in the thesis: for
-    /// an owner who knows that the leader is gone, and would have to wait out `Rules::check_quorum`.)
+    /// Stops following the leader until it is heard again, so that this node votes for another at once. (Not in the thesis:
+    /// for an owner who knows that the leader is gone, and would have to wait out `Rules::check_quorum`.) Nothing happens
+    /// on a leader or a candidate, and with lease-based reads, whose leader trusts that it is followed.
     pub fn forget_leader(&mut self) {
         self.raft.forget_leader();
     }
 
-    /// The last message to a node could not be sent.
+    /// The last message to a node could not be sent: a leader probes it, one message at a time, rather than stream on.
+    /// Nothing happens if this node does not lead, or does not know `id`.
     pub fn report_unreachable(&mut self, id: NodeId) {
         if let Role::Leader(leader) = &mut self.raft.role {
             leader.unreachable(&self.raft.core, id);
         }
     }
 
-    /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more.
+    /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more,
+    /// unless the node answers that it holds what the log still has. Nothing happens if none is under way.
     pub fn report_snapshot(&mut self, id: NodeId, arrived: bool) {
         if let Role::Leader(leader) = &mut self.raft.role {
             leader.snapshot_reported(&mut self.raft.core, id, arrived);
@@ -204,7 +219,10 @@ impl<L: LogStore> RawNode<L> {
     }
 
     /// Takes all that is owed now. It never waits: what the disk and the state machine have done comes back with `saved`
-    /// and `applied`, while the next one may already be taken.
+    /// and `applied`, while the next one may already be taken. `None` if nothing is owed.
+    ///
+    /// # Panics
+    /// If the log store does not have what was reported as saved: the panic names the contract.
     pub fn take_ready(&mut self) -> Option<Ready> {
         if !self.has_ready() {
             return None;
@@ -254,12 +272,18 @@ impl<L: LogStore> RawNode<L> {
         self.room = Room::from(ready);
     }
 
-    /// All that came with this ticket is durable, and so is all that was taken before it.
+    /// All that came with this ticket is durable, and so is all that was taken before it (thesis, 3.8 and 10.2.1).
+    ///
+    /// # Panics
+    /// If the log store does not have it.
     pub fn saved(&mut self, ticket: SaveTicket) {
         self.raft.saved(ticket);
     }
 
     /// All of a [`PlainReady`](crate::PlainReady) is done.
+    ///
+    /// # Panics
+    /// As `saved`.
     pub fn advance(&mut self, done: Advance) {
         if let Some(ticket) = done.save {
             self.raft.saved(ticket);
@@ -269,7 +293,10 @@ impl<L: LogStore> RawNode<L> {
         }
     }
 
-    /// All entries up to this one are applied.
+    /// All entries up to this index are applied. An index before the last one reported says nothing.
+    ///
+    /// # Panics
+    /// If it is not committed: the state machine has what the cluster did not agree on.
     pub fn applied(&mut self, last: Index) {
         self.raft.applied(last);
     }
@@ -279,17 +306,17 @@ impl<L: LogStore> RawNode<L> {
         self.raft.core.id
     }
 
-    /// Who leads and what this node is, as of now.
+    /// Who leads and this node's role, as of now.
     pub fn soft_state(&self) -> SoftState {
         self.raft.role.soft_state(self.id())
     }
 
-    /// The term, the vote and how far the log is committed, as of now: they may not be saved yet.
+    /// The term, the vote and the last committed index, as of now: they may not be saved yet.
     pub fn hard_state(&self) -> HardState {
         self.raft.core.hard_state()
     }
 
-    /// What the node knows, for operators and tests. It copies: not for every tick.
+    /// What the node knows, for operators and tests. It allocates and copies: not for every tick.
     pub fn status(&self) -> Status {
         Status::of(&self.raft)
     }
@@ -299,12 +326,13 @@ impl<L: LogStore> RawNode<L> {
         self.raft.core.log.store()
     }
 
-    /// The same, for the owner to write what a `Ready` asks to save, and to compact it.
+    /// The same, for the owner to write what a [`Ready`] asks to save, and to compact it. To take anything else away breaks
+    /// the contract of [`LogStore`].
     pub fn log_mut(&mut self) -> &mut L {
         self.raft.core.log.store_mut()
     }
 
-    /// Sets the election timeout until it is next drawn, for tests that need to know it.
+    /// Sets the election timeout, in ticks, until it is next drawn, for tests that need to know it.
     pub fn set_election_timeout(&mut self, ticks: u32) {
         self.raft.core.clock.set_timeout(ticks);
     }

@@ -4,7 +4,7 @@ use crate::message::{Message, VoteKind};
 use crate::types::{Entry, HardState, Index, LogPosition, NodeId, Snapshot, Term};
 use bytes::Bytes;
 
-/// All that is owed now. The order of work:
+/// All that is owed now (thesis, 3.8 and 10.2.1). The order of work:
 ///
 /// 1. send `messages`, at once;
 /// 2. save `snapshot`, `entries` and `hard_state`, in this order (a crash between the two must not leave a hard state that
@@ -19,15 +19,15 @@ use bytes::Bytes;
 /// [`RawNode::recycle`](crate::RawNode::recycle) takes it back when it was dealt with, for the room in its lists.
 #[derive(Debug, Default)]
 pub struct Ready {
-    /// Who leads and what this node is, if either changed.
+    /// Who leads and this node's role, if either changed.
     pub soft_state: Option<SoftState>,
     /// What to send, without waiting for any save.
     pub messages: Vec<Message>,
-    /// Only if it changed.
+    /// The term, the vote and the last committed index, if any of them changed.
     pub hard_state: Option<HardState>,
-    /// What to append to the saved log; what they overlap is replaced.
+    /// What to append to the saved log, without gaps; what they overlap is replaced (thesis, 3.5).
     pub entries: Vec<Entry>,
-    /// What to replace the saved log by. It comes without entries.
+    /// What to replace the saved log by (thesis, 5). It comes without entries.
     pub snapshot: Option<Snapshot>,
     /// What to send once all of this and all before it is durable.
     pub messages_after_save: Vec<Message>,
@@ -35,9 +35,9 @@ pub struct Ready {
     pub save: Option<SaveTicket>,
     /// Whether the save must be synced to the disk before it is reported. If not, it is enough that all before it are.
     pub must_sync: bool,
-    /// What to apply, in this order.
+    /// What to apply, in this order; [`Limits::max_committed_size`](crate::Limits::max_committed_size) bounds it.
     pub committed: Vec<Entry>,
-    /// Reads that may be answered once their index is applied.
+    /// Reads that may be answered once their index is applied (thesis, 6.4).
     pub read_states: Vec<ReadState>,
 }
 
@@ -70,8 +70,8 @@ impl From<Ready> for Room {
 }
 
 impl Ready {
-    /// The same in the plain form, for an owner whose writes are `Synchronous`: it saves, sends, applies, and says with one
-    /// word that all of it is done.
+    /// The same in the plain form, for an owner whose writes are [`Synchronous`](crate::StorageWrites::Synchronous): it
+    /// saves, sends, applies, and says with one word that all of it is done.
     pub fn into_plain(mut self) -> PlainReady {
         let applied = self.committed.last().map(|entry| entry.index);
         self.messages.append(&mut self.messages_after_save);
@@ -89,7 +89,7 @@ impl Ready {
     }
 }
 
-/// All that is owed now, to be done in this order:
+/// All that is owed now (thesis, 3.8), to be done in this order:
 ///
 /// 1. save `snapshot`, `entries` and `hard_state`, and wait until they are durable if `must_sync` says so;
 /// 2. send `messages`;
@@ -97,23 +97,23 @@ impl Ready {
 /// 4. hand `advance` to [`RawNode::advance`](crate::RawNode::advance), and only then take the next one.
 #[derive(Debug)]
 pub struct PlainReady {
-    /// Who leads and what this node is, if either changed.
+    /// Who leads and this node's role, if either changed.
     pub soft_state: Option<SoftState>,
-    /// The term, the vote and how far the log is committed, if any of them changed.
+    /// The term, the vote and the last committed index, if any of them changed.
     pub hard_state: Option<HardState>,
-    /// Entries to append to the saved log; what they overlap is replaced.
+    /// What to append to the saved log, without gaps; what they overlap is replaced (thesis, 3.5).
     pub entries: Vec<Entry>,
-    /// A snapshot that replaces the saved log.
+    /// What to replace the saved log by (thesis, 5). It comes without entries.
     pub snapshot: Option<Snapshot>,
     /// Whether what is saved must be durable before anything else is done.
     pub must_sync: bool,
     /// What to send when that is saved.
     pub messages: Vec<Message>,
-    /// What to apply then. Some of it may be among `entries`.
+    /// What to apply then, in this order. Some of it may be among `entries`.
     pub committed: Vec<Entry>,
-    /// Answers to `RawNode::read_index`.
+    /// Reads that may be answered once their index is applied (thesis, 6.4).
     pub read_states: Vec<ReadState>,
-    /// Says that all this is done.
+    /// For [`RawNode::advance`](crate::RawNode::advance), when all this is done.
     pub advance: Advance,
 }
 
@@ -125,21 +125,21 @@ pub struct Advance {
     pub(crate) applied: Option<Index>,
 }
 
-/// What need not be saved.
+/// What need not be saved: after a restart it is found out anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftState {
     /// Who leads, if that is known.
     pub leader: Option<NodeId>,
-    /// What this node is.
+    /// This node's role.
     pub role: RoleKind,
 }
 
-/// What a node is.
+/// A node's role (thesis, figure 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
     /// It follows a leader, or waits for one.
     Follower,
-    /// It asks whether it could win an election (Raft thesis, 9.6).
+    /// It asks whether it could win an election (thesis, 9.6).
     PreCandidate,
     /// It stands for election.
     Candidate,
@@ -159,16 +159,18 @@ impl RoleKind {
     }
 }
 
-/// An answer to `RawNode::read_index`: once `index` is applied, the read sees all that was committed when it was asked.
+/// An answer to [`RawNode::read_index`](crate::RawNode::read_index): once `index` is applied, the read sees all that was
+/// committed when it was asked (thesis, 6.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadState {
-    /// The index to be applied first.
+    /// The last index to be applied first. It may be applied already.
     pub index: Index,
     /// What the read was asked with.
     pub context: Bytes,
 }
 
-/// What a save stands for. It cannot be copied: a save is reported once.
+/// What a save stands for, to be handed to [`RawNode::saved`](crate::RawNode::saved). It cannot be copied: a save is
+/// reported once. What it names is for those who print it, as etcd's `MsgStorageAppendResp`.
 #[must_use = "a save that is not reported never counts"]
 #[derive(Debug)]
 pub struct SaveTicket {
@@ -181,7 +183,7 @@ pub struct SaveTicket {
 }
 
 impl SaveTicket {
-    /// The term that handed it out.
+    /// The node's term when it was handed out.
     pub fn term(&self) -> Term {
         self.term
     }
@@ -191,23 +193,24 @@ impl SaveTicket {
         &self.own
     }
 
-    /// Up to where the log is saved.
+    /// The end of the log that is then saved; `None` if all of it was before.
     pub fn log_end(&self) -> Option<LogPosition> {
         self.log_end
     }
 
-    /// The snapshot that is saved.
+    /// The index of the snapshot that is then saved, if there is one.
     pub fn snapshot(&self) -> Option<Index> {
         self.snapshot
     }
 }
 
-/// A node's votes for itself and its acknowledgement of its own entries, which count only when they are on disk.
+/// A node's votes for itself and its acknowledgement of its own entries, which count only when they are on disk (thesis, 3.8
+/// and 10.2.1).
 #[derive(Debug, Default)]
 pub struct OwnAcks {
-    /// Its votes for itself.
+    /// Its votes for itself, oldest first.
     pub votes: Vec<OwnVote>,
-    /// The term and the last of the entries appended as leader.
+    /// The last of the entries that it appended as leader, with the leader's term.
     pub appended: Option<LogPosition>,
 }
 
@@ -221,8 +224,8 @@ impl OwnAcks {
 /// A candidate's vote for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnVote {
-    /// Whether it counts, or is a question only.
+    /// Whether it counts, or is a question only (thesis, 9.6).
     pub kind: VoteKind,
-    /// The term it is for.
+    /// The term it is for: of a question, the one that would come.
     pub term: Term,
 }

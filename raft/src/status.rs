@@ -8,22 +8,22 @@ use crate::ready::SoftState;
 use crate::role::Role;
 use crate::types::{HardState, Index, NodeId};
 
-/// What a node knows now.
+/// What a node knows at one moment. It may not be saved yet.
 #[derive(Debug)]
 pub struct Status {
     /// Who it is.
     pub id: NodeId,
-    /// Its term, its vote, and how far the log is committed.
+    /// Its term, its vote, and the last index known to be committed.
     pub hard_state: HardState,
-    /// Who leads, and what it is.
+    /// Who leads, and its role.
     pub soft_state: SoftState,
-    /// The last entry that its owner has reported as applied.
+    /// The last index that its owner has reported as applied.
     pub applied: Index,
-    /// To whom this leader hands over.
+    /// To whom this leader is handing over (thesis, 3.10); `None` for any other role.
     pub transferee: Option<NodeId>,
-    /// The members in force.
+    /// The members in force: those of the last change that was applied, not the last in the log.
     pub membership: Membership,
-    /// What a leader knows of each member, itself among them; empty for any other role.
+    /// What a leader knows of each member, itself among them, ascending by id; empty for any other role.
     pub progress: Vec<(NodeId, Progress)>,
 }
 
@@ -65,7 +65,7 @@ impl Status {
         )
     }
 
-    /// One line for each member that this leader knows of, as etcd's library prints them.
+    /// One line for each of `progress`, as etcd's library prints them.
     pub fn progress_lines(&self) -> Vec<String> {
         let shown = |(id, progress): &(NodeId, Progress)| {
             format!("{id}: {}", Shown { progress, learner: self.membership.is_learner(*id) })

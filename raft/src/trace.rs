@@ -27,7 +27,7 @@ use crate::quorum::Majority;
 use crate::ready::RoleKind;
 use crate::types::{Index, LogPosition, NodeId, Term};
 
-/// Takes trace events.
+/// Takes trace events. It is called in the middle of a step, so it must not wait.
 pub trait Tracer {
     /// Takes one event: a line of JSON, without its end.
     fn event(&self, line: &str);

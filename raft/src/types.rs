@@ -19,15 +19,15 @@ macro_rules! number {
 }
 
 number! {
-    /// A term: a period with at most one leader (Raft thesis, 3.3). 0 before the first election.
+    /// A term: a period with at most one leader (thesis, 3.3). 0 before the first election.
     Term
 }
 number! {
-    /// A place in the log. The first entry has index 1; 0 is the place before it.
+    /// A place in the log, counted in entries (thesis, 3.5). The first entry has index 1; 0 is the place before it.
     Index
 }
 number! {
-    /// Who a node is, never 0.
+    /// Who a node is, as its owner numbers it; never 0.
     NodeId
 }
 
@@ -49,7 +49,7 @@ impl fmt::LowerHex for NodeId {
     }
 }
 
-/// An entry's place together with its term. Two logs that hold the same position are equal up to it.
+/// An entry's place together with its term. Two logs that hold the same position are equal up to it (thesis, 3.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogPosition {
     /// The term of the entry.
@@ -101,21 +101,23 @@ impl Entry {
     }
 }
 
-/// What a node must not forget over a restart, beside its log (Raft thesis, figure 3.1).
+/// What a node must not forget over a restart, beside its log (thesis, 3.8 and figure 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The newest term it has been in.
     pub term: Term,
-    /// Whom this node voted for in `term`.
+    /// Whom this node voted for in `term` (thesis, 3.4).
     pub vote: Option<NodeId>,
-    /// The last entry known to be committed. Saved as a hint: it may lag.
+    /// The last index known to be committed. Saved as a hint: it may lag (thesis, 3.8).
     pub commit: Index,
 }
 
-/// Who votes and who learns (Raft thesis, 4.2.1), and in a joint configuration who did (4.3). All lists are sorted.
+/// Who votes and who learns (thesis, 4.2.1), and in a joint configuration who did (4.3), as snapshots carry it. Lists that
+/// are handed out are ascending, each node once; those taken in may be in any order. One that no changes lead to is refused
+/// where it is taken in: with [`ConfStateError`](crate::ConfStateError), or, in a leader's snapshot, by not taking that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfState {
-    /// Who votes.
+    /// Who votes; in a joint configuration, in the new half.
     pub voters: Vec<NodeId>,
     /// Who receives the log and does not vote.
     pub learners: Vec<NodeId>,
@@ -123,23 +125,23 @@ pub struct ConfState {
     pub voters_outgoing: Vec<NodeId>,
     /// Voters of the outgoing configuration that become learners when it is left.
     pub learners_next: Vec<NodeId>,
-    /// Whether the leader leaves the joint configuration by itself.
+    /// Whether the leader leaves the joint configuration by itself; never without one.
     pub auto_leave: bool,
 }
 
 /// What a snapshot stands for: the log up to `index`, and the members at that point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {
-    /// The last entry that the snapshot stands for.
+    /// The last index that the snapshot stands for; 0 for the empty one.
     pub index: Index,
     /// The term of that entry.
     pub term: Term,
-    /// The members there.
+    /// The members in force when `index` was applied.
     pub conf: ConfState,
 }
 
-/// A snapshot (Raft thesis, 5): the state machine's data is opaque to Raft. Its size is not limited here: an owner who sends
-/// much keeps `data` empty, and sends the rest its own way.
+/// A snapshot (thesis, 5): the state machine's data is opaque to Raft. Its size is not limited here: an owner who sends much
+/// keeps `data` empty, and sends the rest its own way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// What it stands for.

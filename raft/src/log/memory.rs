@@ -14,7 +14,7 @@ use crate::log::store::{LogError, LogStore};
 use crate::types::{ConfState, Entry, HardState, Index, LogPosition, Snapshot, SnapshotMeta, Term};
 use bytes::Bytes;
 
-/// A log kept in memory.
+/// A log kept in memory: all that Raft needs of a [`LogStore`]. Its owner has it on disk besides.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     hard_state: HardState,
@@ -33,7 +33,11 @@ impl MemoryLog {
         MemoryLog::default()
     }
 
-    /// A log as it was saved: a snapshot (empty if there was none), the hard state, and the entries behind the snapshot.
+    /// A log as it was saved (thesis, 3.8): a snapshot (empty if there was none), the hard state, and the entries behind the
+    /// snapshot. Whether they fit together is for [`RawNode::new`](crate::RawNode::new) to find out.
+    ///
+    /// # Panics
+    /// If there is a gap between the snapshot and the entries.
     pub fn restore(hard_state: HardState, snapshot: Snapshot, entries: Vec<Entry>) -> MemoryLog {
         let mut log = MemoryLog::new();
         log.apply_snapshot(snapshot).unwrap_or_else(|_| unreachable!("an empty log is older than any snapshot"));
@@ -42,10 +46,10 @@ impl MemoryLog {
         log
     }
 
-    /// Takes in what a `Ready` asks to save, in its order.
+    /// Takes in what a [`Ready`](crate::Ready) asks to save, in its order.
     ///
     /// # Errors
-    /// If the snapshot is older than what is held: Raft never asks for that.
+    /// `SnapshotOutOfDate` if the snapshot is older than the one held: Raft never asks for that. Nothing is changed then.
     ///
     /// # Panics
     /// If the entries would leave a gap: the caller lost a write.
@@ -63,7 +67,7 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// Remembers the hard state that a `Ready` asks to save.
+    /// Remembers the hard state that a [`Ready`](crate::Ready) asks to save.
     pub fn set_hard_state(&mut self, hard_state: HardState) {
         self.hard_state = hard_state;
     }
@@ -73,7 +77,7 @@ impl MemoryLog {
         self.conf = conf;
     }
 
-    /// Appends entries; what they overlap is replaced.
+    /// Appends entries; what they overlap is replaced (thesis, 3.5), and what was compacted is left out.
     ///
     /// # Panics
     /// If they would leave a gap: the caller lost a write.
@@ -98,7 +102,10 @@ impl MemoryLog {
         }
     }
 
-    /// Replaces everything by a snapshot received from the leader.
+    /// Replaces everything but the hard state by a snapshot received from the leader (thesis, 5).
+    ///
+    /// # Errors
+    /// `SnapshotOutOfDate` if it is older than the one held. Nothing is changed then.
     pub fn apply_snapshot(&mut self, snapshot: Snapshot) -> Result<(), LogError> {
         if snapshot.meta.index < self.snapshot.meta.index {
             return Err(LogError::SnapshotOutOfDate);
@@ -111,7 +118,12 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// Remembers a snapshot of what was applied up to `index`. The log keeps its entries until `compact`.
+    /// Remembers a snapshot of what was applied up to and including `index`, with the members in force there (thesis, 5).
+    /// The log keeps its entries until `compact`.
+    ///
+    /// # Errors
+    /// `SnapshotOutOfDate` if it is not newer than the one held, `Compacted` or `Unavailable` if the log does not have `index`.
+    /// Nothing is changed then.
     pub fn create_snapshot(&mut self, index: Index, conf: ConfState, data: Bytes) -> Result<&Snapshot, LogError> {
         if index <= self.snapshot.meta.index {
             return Err(LogError::SnapshotOutOfDate);
@@ -122,7 +134,11 @@ impl MemoryLog {
         Ok(&self.snapshot)
     }
 
-    /// Forgets the entries up to and including `index`, which must have been applied.
+    /// Forgets the entries up to and including `index`, which must be applied, and in a snapshot for followers that still
+    /// need them (thesis, 5).
+    ///
+    /// # Errors
+    /// `Compacted` if they are forgotten already, `Unavailable` if the log does not go so far. Nothing is changed then.
     pub fn compact(&mut self, index: Index) -> Result<(), LogError> {
         if index <= self.base.index {
             return Err(LogError::Compacted);
@@ -135,7 +151,7 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// What the entries take: their data and their own size.
+    /// The memory that the entries take, in bytes: their data and their own size.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -150,7 +166,7 @@ impl MemoryLog {
         self.entries.is_empty()
     }
 
-    /// What was last set.
+    /// The hard state that was last saved.
     pub fn hard_state(&self) -> HardState {
         self.hard_state
     }

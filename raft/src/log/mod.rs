@@ -112,7 +112,7 @@ impl<L: LogStore> RaftLog<L> {
         self.term(position.index) == Ok(position.term)
     }
 
-    /// Whether a log that ends at `other` has all that this one may have committed (Raft thesis, 3.6.1).
+    /// Whether a log that ends at `other` has all that this one may have committed (thesis, 3.6.1).
     pub fn is_behind_or_equal(&self, other: LogPosition) -> bool {
         let last = self.last();
         (other.term, other.index) >= (last.term, last.index)

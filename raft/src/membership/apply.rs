@@ -7,20 +7,20 @@ use crate::membership::change::{ChangeKind, ConfChangeV2, MemberChange, Step};
 use crate::quorum::Majority;
 use crate::types::NodeId;
 
-/// Why a change cannot be carried out.
+/// Why a change cannot be carried out. Nothing was changed. The texts are etcd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeError {
-    /// Two configurations are in force, and a third cannot be.
+    /// Two configurations are in force, and a third cannot be (thesis, 4.3).
     AlreadyJoint,
     /// There is no joint configuration to be left.
     NotJoint,
     /// Two configurations are in force: only leaving that is possible.
     SimpleInJoint,
-    /// A cluster without voters cannot agree on anything.
+    /// There are no voters yet: a first one is added by a simple change.
     NoVoters,
     /// Nobody would be left to vote.
     RemovedAllVoters,
-    /// Old and new majorities might not meet (Raft thesis, 4.1).
+    /// More than one voter is added or removed by a simple change: old and new majorities might not meet (thesis, 4.1).
     TooManyVotersChanged,
     /// No fault of the change: a snapshot that was taken in since it was handed out has it already, and is in force.
     Superseded,
@@ -43,7 +43,10 @@ impl fmt::Display for ChangeError {
 impl std::error::Error for ChangeError {}
 
 impl Membership {
-    /// The members after a change.
+    /// The members after a change, in the way that its transition says.
+    ///
+    /// # Errors
+    /// As `simple`, `enter_joint` or `leave_joint`.
     pub fn changed(&self, change: &ConfChangeV2) -> Result<Membership, ChangeError> {
         match change.step() {
             Step::Simple => self.simple(&change.changes),
@@ -52,7 +55,10 @@ impl Membership {
         }
     }
 
-    /// Changes at most one voter: the quorums before and after then overlap.
+    /// Changes at most one voter (thesis, 4.1): the quorums before and after then overlap. Learners may change besides.
+    ///
+    /// # Errors
+    /// `SimpleInJoint`, `RemovedAllVoters`, `TooManyVotersChanged`.
     pub fn simple(&self, changes: &[MemberChange]) -> Result<Membership, ChangeError> {
         if self.voters.is_joint() {
             return Err(ChangeError::SimpleInJoint);
@@ -68,7 +74,10 @@ impl Membership {
         Ok(after)
     }
 
-    /// Keeps the old quorum beside the new one.
+    /// Keeps the old quorum beside the new one (thesis, 4.3).
+    ///
+    /// # Errors
+    /// `AlreadyJoint`, `NoVoters`, `RemovedAllVoters`.
     pub fn enter_joint(&self, auto_leave: bool, changes: &[MemberChange]) -> Result<Membership, ChangeError> {
         if self.voters.is_joint() {
             return Err(ChangeError::AlreadyJoint);
@@ -84,7 +93,10 @@ impl Membership {
         Ok(after)
     }
 
-    /// Drops the old quorum.
+    /// Drops the old quorum (thesis, 4.3).
+    ///
+    /// # Errors
+    /// `NotJoint`.
     pub fn leave_joint(&self) -> Result<Membership, ChangeError> {
         if !self.voters.is_joint() {
             return Err(ChangeError::NotJoint);

@@ -25,7 +25,7 @@ pub use restore::ConfStateError;
 use crate::quorum::JointQuorum;
 use crate::types::{ConfState, NodeId};
 
-/// The members in force.
+/// The members in force (thesis, chapter 4): who votes, in one configuration or in two, and who learns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     pub(crate) voters: JointQuorum,
@@ -36,7 +36,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Who votes, in one configuration or in two.
+    /// Who votes, in one configuration or in two (thesis, 4.3).
     pub fn voters(&self) -> &JointQuorum {
         &self.voters
     }
@@ -46,7 +46,7 @@ impl Membership {
         self.voters.contains(id)
     }
 
-    /// Whether it receives the log and does not vote.
+    /// Whether it receives the log and does not vote (thesis, 4.2.1). A voter that is to become a learner is none yet.
     pub fn is_learner(&self, id: NodeId) -> bool {
         self.learners.binary_search(&id).is_ok()
     }
@@ -56,7 +56,7 @@ impl Membership {
         self.is_voter(id) || self.is_learner(id)
     }
 
-    /// Whether the leader is to leave the joint configuration by itself.
+    /// Whether the leader is to leave the joint configuration by itself; false without one.
     pub fn leaves_by_itself(&self) -> bool {
         self.auto_leave
     }

@@ -6,7 +6,7 @@ use crate::membership::Membership;
 use crate::quorum::{JointQuorum, Majority};
 use crate::types::{ConfState, NodeId};
 
-/// A description that no sequence of changes can lead to.
+/// A [`ConfState`] that no sequence of changes can lead to, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfStateError {
     conf: ConfState,
@@ -22,7 +22,10 @@ impl fmt::Display for ConfStateError {
 impl std::error::Error for ConfStateError {}
 
 impl Membership {
-    /// The members that `conf` describes.
+    /// The members that `conf` describes. Its lists may be in any order.
+    ///
+    /// # Errors
+    /// If no sequence of changes leads there: no voters, or somebody in two roles at once, say.
     pub fn restore(conf: &ConfState) -> Result<Membership, ConfStateError> {
         let sorted = |ids: &[NodeId]| Majority::new(ids.to_vec()).voters().to_vec();
         let membership = Membership {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::types::Index;
 
-/// The window of one follower, oldest message first. Full means: only empty messages go until something is acknowledged.
+/// The window of one follower (thesis, 10.2.2), oldest message first. Full means: only empty messages go until something is
+/// acknowledged.
 #[derive(Clone, Debug)]
 pub struct Inflights {
     sent: VecDeque<Sent>,
@@ -12,12 +13,12 @@ pub struct Inflights {
     limits: InflightLimits,
 }
 
-/// How much may be under way. The bytes may be passed by one message.
+/// How much may be under way to one follower. The last message may pass the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct InflightLimits {
     /// How many messages; at least 1.
     pub messages: usize,
-    /// How many bytes of data.
+    /// How many bytes of the entries' data alone.
     pub bytes: u64,
 }
 
@@ -29,7 +30,7 @@ struct Sent {
 
 impl Inflights {
     /// An empty window.
-    pub fn new(limits: InflightLimits) -> Inflights {
+    pub(crate) fn new(limits: InflightLimits) -> Inflights {
         Inflights { sent: VecDeque::new(), bytes: 0, limits }
     }
 
@@ -47,14 +48,14 @@ impl Inflights {
     ///
     /// # Panics
     /// If the window is full.
-    pub fn add(&mut self, last: Index, bytes: u64) {
+    pub(crate) fn add(&mut self, last: Index, bytes: u64) {
         assert!(!self.is_full(), "cannot add into a full inflights");
         self.sent.push_back(Sent { last, bytes });
         self.bytes += bytes;
     }
 
     /// Removes all messages whose entries end at `index` or before.
-    pub fn acknowledge(&mut self, index: Index) {
+    pub(crate) fn acknowledge(&mut self, index: Index) {
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.last <= index) {
             self.bytes -= sent.bytes;
         }

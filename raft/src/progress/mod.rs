@@ -19,7 +19,7 @@ pub use peers::Peers;
 
 use crate::types::Index;
 
-/// One follower, as its leader sees it.
+/// One follower, as its leader sees it (thesis, figure 3.1 and 10.2.2). Ids, entries and snapshots are named by their index.
 #[derive(Clone, Debug)]
 pub struct Progress {
     matched: Index,
@@ -27,32 +27,32 @@ pub struct Progress {
     sent_commit: Index,
     phase: Phase,
     /// It was heard since quorum was last checked.
-    pub active: bool,
+    pub(crate) active: bool,
     limits: InflightLimits,
 }
 
-/// In which phase replication to a follower is.
+/// In which phase replication to a follower is, as etcd's library has them.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// Looking for where the logs meet, one message at a time; paused while it is under way.
+    /// Looking for where the logs meet (thesis, 3.5), one message at a time; paused while it is under way.
     Probe {
-        /// The first entry to send next.
+        /// The index to send next.
         next: Index,
         /// A message is under way.
         paused: bool,
     },
-    /// Streaming; paused while the window is full.
+    /// Streaming (thesis, 10.2.2); paused while the window is full.
     Replicate {
-        /// The first entry to send next.
+        /// The index to send next.
         next: Index,
         /// What was sent and not acknowledged.
         inflight: Inflights,
         /// The window was full when something was last sent.
         paused: bool,
     },
-    /// It needs what the log no longer has: a snapshot at `at` is under way.
+    /// It needs what the log no longer has: a snapshot is under way (thesis, 5).
     Snapshot {
-        /// What the snapshot stands for.
+        /// The last index that the snapshot stands for.
         at: Index,
     },
 }
@@ -70,14 +70,20 @@ impl Phase {
 
 impl Progress {
     /// A follower of which nothing is known yet: it is probed at `next`.
-    pub fn new(next: Index, limits: InflightLimits) -> Progress {
+    pub(crate) fn new(next: Index, limits: InflightLimits) -> Progress {
         let phase = Phase::Probe { next, paused: false };
         Progress { matched: Index(0), sent_commit: Index(0), phase, active: false, limits }
     }
 
-    /// Up to where it is known to hold the leader's log.
+    /// The last index up to which it is known to hold the leader's log, saved (`matchIndex` of the thesis); 0 at first.
     pub fn matched(&self) -> Index {
         self.matched
+    }
+
+    /// Whether it was heard since the leader last looked whether a quorum is (thesis, 6.2), at most an election timeout ago.
+    /// Without `Rules::check_quorum`, since the node began to lead.
+    pub fn is_active(&self) -> bool {
+        self.active
     }
 
     /// In which phase it is.
@@ -85,7 +91,7 @@ impl Progress {
         &self.phase
     }
 
-    /// The next entry to send.
+    /// The next index to send (`nextIndex` of the thesis); behind a snapshot while one is under way.
     pub fn next(&self) -> Index {
         match &self.phase {
             Phase::Probe { next, .. } | Phase::Replicate { next, .. } => *next,
@@ -102,22 +108,22 @@ impl Progress {
     }
 
     /// Whether the logs' meeting place is looked for.
-    pub fn is_probing(&self) -> bool {
+    pub(crate) fn is_probing(&self) -> bool {
         matches!(self.phase, Phase::Probe { .. })
     }
 
     /// Whether entries are streamed.
-    pub fn is_replicating(&self) -> bool {
+    pub(crate) fn is_replicating(&self) -> bool {
         matches!(self.phase, Phase::Replicate { .. })
     }
 
     /// Whether a snapshot is under way.
-    pub fn is_in_snapshot(&self) -> bool {
+    pub(crate) fn is_in_snapshot(&self) -> bool {
         matches!(self.phase, Phase::Snapshot { .. })
     }
 
     /// Whether there is room for another message with entries.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         match &self.phase {
             Phase::Replicate { inflight, .. } => !inflight.is_full(),
             Phase::Probe { .. } | Phase::Snapshot { .. } => true,
@@ -125,7 +131,7 @@ impl Progress {
     }
 
     /// Probes from behind what is matched, or from behind the snapshot that was sent.
-    pub fn become_probe(&mut self) {
+    pub(crate) fn become_probe(&mut self) {
         let next = match self.phase {
             Phase::Snapshot { at } => at.max(self.matched).next(),
             Phase::Probe { .. } | Phase::Replicate { .. } => self.matched.next(),
@@ -135,30 +141,30 @@ impl Progress {
     }
 
     /// Probes again from behind what is matched: the snapshot did not arrive.
-    pub fn snapshot_failed(&mut self) {
+    pub(crate) fn snapshot_failed(&mut self) {
         self.phase = Phase::Probe { next: self.matched.next(), paused: false };
         self.clamp_sent_commit();
     }
 
     /// Streams from behind what is matched.
-    pub fn become_replicate(&mut self) {
+    pub(crate) fn become_replicate(&mut self) {
         let inflight = Inflights::new(self.limits);
         self.phase = Phase::Replicate { next: self.matched.next(), inflight, paused: false };
     }
 
     /// Sends nothing more until a snapshot at `at` has arrived, or has not.
-    pub fn become_snapshot(&mut self, at: Index) {
+    pub(crate) fn become_snapshot(&mut self, at: Index) {
         self.phase = Phase::Snapshot { at };
         self.sent_commit = at;
     }
 
     /// Stops sending until the next answer or heartbeat round.
-    pub fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.set_paused(true);
     }
 
     /// Lets one more message go.
-    pub fn unpause(&mut self) {
+    pub(crate) fn unpause(&mut self) {
         self.set_paused(false);
     }
 
@@ -170,7 +176,7 @@ impl Progress {
     }
 
     /// Notes that a message with `count` entries was sent.
-    pub fn sent_entries(&mut self, count: usize, bytes: u64) {
+    pub(crate) fn sent_entries(&mut self, count: usize, bytes: u64) {
         match &mut self.phase {
             Phase::Replicate { next, inflight, paused } => {
                 if count > 0 {
@@ -185,17 +191,17 @@ impl Progress {
     }
 
     /// Notes which commit index it was told.
-    pub fn sent_commit(&mut self, commit: Index) {
+    pub(crate) fn sent_commit(&mut self, commit: Index) {
         self.sent_commit = commit;
     }
 
     /// Whether telling it this commit index would let it commit more.
-    pub fn can_bump_commit(&self, commit: Index) -> bool {
+    pub(crate) fn can_bump_commit(&self, commit: Index) -> bool {
         commit > self.sent_commit && self.sent_commit < self.next().prev()
     }
 
     /// Notes an acknowledgement. False if it says nothing new.
-    pub fn accepted(&mut self, index: Index) -> bool {
+    pub(crate) fn accepted(&mut self, index: Index) -> bool {
         if index <= self.matched {
             return false;
         }
@@ -211,14 +217,14 @@ impl Progress {
     }
 
     /// Frees the window up to `index`.
-    pub fn acknowledge(&mut self, index: Index) {
+    pub(crate) fn acknowledge(&mut self, index: Index) {
         if let Phase::Replicate { inflight, .. } = &mut self.phase {
             inflight.acknowledge(index);
         }
     }
 
     /// Notes that the follower does not hold `rejected`, and that the logs may meet at `hint`. False if this is old news.
-    pub fn rejected(&mut self, rejected: Index, hint: Index) -> bool {
+    pub(crate) fn rejected(&mut self, rejected: Index, hint: Index) -> bool {
         let fresh = match &mut self.phase {
             // The window was sent blindly: an old rejection is one of an entry that is known to be there.
             Phase::Replicate { next, .. } => {

@@ -4,7 +4,7 @@ use crate::membership::Membership;
 use crate::progress::{InflightLimits, Progress, Shown};
 use crate::types::{Index, NodeId};
 
-/// Ascending by id: everything that is sent to all goes in this order.
+/// What a leader knows of each member, ascending by id: everything that is sent to all goes in this order.
 #[derive(Clone, Debug)]
 pub struct Peers {
     known: Vec<(NodeId, Progress)>,
@@ -17,8 +17,8 @@ impl Peers {
         Peers { known: Vec::new(), limits }
     }
 
-    /// Forgets who is no longer a member, and begins with who is new at `next`. A new one counts as active: it could not
-    /// be heard before.
+    /// Forgets who is no longer a member, and begins with who is new at the index `next`. A new one counts as active: it
+    /// could not be heard before.
     pub fn adopt(&mut self, membership: &Membership, next: Index) {
         self.known.retain(|(id, _)| membership.contains(*id));
         for id in membership.ids() {
@@ -34,13 +34,13 @@ impl Peers {
         self.known.binary_search_by_key(&id, |(known, _)| *known)
     }
 
-    /// What is known of a member.
+    /// What is known of a member; `None` if it is none.
     pub fn get(&self, id: NodeId) -> Option<&Progress> {
         self.place(id).ok().map(|place| &self.known[place].1)
     }
 
     /// The same, to be changed.
-    pub fn get_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
+    pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
         self.place(id).ok().map(|place| &mut self.known[place].1)
     }
 
@@ -50,16 +50,16 @@ impl Peers {
     }
 
     /// The same, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Progress)> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (NodeId, &mut Progress)> {
         self.known.iter_mut().map(|(id, progress)| (*id, progress))
     }
 
     /// Everybody but one.
-    pub fn iter_mut_but(&mut self, but: NodeId) -> impl Iterator<Item = (NodeId, &mut Progress)> {
+    pub(crate) fn iter_mut_but(&mut self, but: NodeId) -> impl Iterator<Item = (NodeId, &mut Progress)> {
         self.iter_mut().filter(move |(id, _)| *id != but)
     }
 
-    /// One line a member.
+    /// One line a member, as etcd's library prints them.
     pub fn lines<'p>(&'p self, membership: &'p Membership) -> impl Iterator<Item = String> + 'p {
         self.iter().map(|(id, progress)| format!("{id}: {}", Shown { progress, learner: membership.is_learner(id) }))
     }

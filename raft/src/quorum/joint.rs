@@ -1,10 +1,10 @@
-//! Two sets of voters that must both agree (Raft dissertation, 4.3): `outgoing` is empty unless a change is under way.
+//! Two sets of voters that must both agree (thesis, 4.3): `outgoing` is empty unless a change is under way.
 
 use crate::mutation::{Mutation, planted};
 use crate::quorum::{Majority, VoteResult};
 use crate::types::NodeId;
 
-/// One set of voters, or two that must both agree.
+/// One set of voters, or two that must both agree (thesis, 4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JointQuorum {
     /// The voters of the new configuration, or of the only one.
@@ -24,7 +24,7 @@ impl JointQuorum {
         self.incoming.contains(id) || self.outgoing.contains(id)
     }
 
-    /// One voter alone decides.
+    /// Whether one voter alone decides.
     pub fn is_single(&self) -> bool {
         self.incoming.voters().len() == 1 && !self.is_joint()
     }
@@ -35,7 +35,8 @@ impl JointQuorum {
         Majority::new(both).voters().to_vec()
     }
 
-    /// The largest number that both quorums have acknowledged.
+    /// The largest number, of an index say, that both quorums have acknowledged (thesis, 3.6.2 and 4.3). Who has
+    /// acknowledged nothing counts as 0; `u64::MAX` if nobody votes.
     pub fn acknowledged(&self, by: impl Fn(NodeId) -> Option<u64>) -> u64 {
         if planted(Mutation::JointQuorumOfOneHalf) {
             return self.incoming.acknowledged(&by);
@@ -43,7 +44,8 @@ impl JointQuorum {
         self.incoming.acknowledged(&by).min(self.outgoing.acknowledged(&by))
     }
 
-    /// How an election stands. Either set can lose it.
+    /// How an election stands after these votes (thesis, 3.4 and 4.3): `None` is a vote not yet given. Either set can lose
+    /// it.
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         if planted(Mutation::JointQuorumOfOneHalf) {
             return self.incoming.vote(&by);

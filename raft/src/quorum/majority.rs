@@ -4,7 +4,8 @@ use crate::mutation::{Mutation, planted};
 use crate::quorum::VoteResult;
 use crate::types::NodeId;
 
-/// The voters, ascending. Nobody decides everything: this makes an empty half of a joint quorum behave as if absent.
+/// A set of voters of which more than half decide (thesis, 3.4 and 3.5). If nobody votes, everything is decided: this makes
+/// an empty half of a joint quorum behave as if absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Majority(Vec<NodeId>);
 
@@ -12,7 +13,7 @@ pub struct Majority(Vec<NodeId>);
 const COMMON_VOTERS: usize = 7;
 
 impl Majority {
-    /// These voters, in any order.
+    /// These voters, in any order; one named twice counts once.
     pub fn new(mut voters: Vec<NodeId>) -> Majority {
         voters.sort_unstable();
         voters.dedup();
@@ -34,21 +35,22 @@ impl Majority {
         self.0.binary_search(&id).is_ok()
     }
 
-    /// Adds a voter.
+    /// Adds a voter; one that is there stays.
     pub fn insert(&mut self, id: NodeId) {
         if let Err(place) = self.0.binary_search(&id) {
             self.0.insert(place, id);
         }
     }
 
-    /// Removes a voter.
+    /// Removes a voter, if it is there.
     pub fn remove(&mut self, id: NodeId) {
         if let Ok(place) = self.0.binary_search(&id) {
             self.0.remove(place);
         }
     }
 
-    /// The largest number that a quorum has acknowledged. Who has acknowledged nothing counts as 0.
+    /// The largest number, of an index say, that a quorum has acknowledged. Who has acknowledged nothing counts as 0;
+    /// `u64::MAX` if nobody votes.
     pub fn acknowledged(&self, by: impl Fn(NodeId) -> Option<u64>) -> u64 {
         let count = self.0.len();
         let fill = |room: &mut [u64]| {
@@ -72,7 +74,7 @@ impl Majority {
         if planted(Mutation::QuorumOffByOne) { half.max(1) } else { half + 1 }
     }
 
-    /// How an election stands after these votes.
+    /// How an election stands after these votes (thesis, 3.4): `None` is a vote not yet given. Won if nobody votes.
     pub fn vote(&self, by: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
         if self.0.is_empty() {
             return VoteResult::Won;

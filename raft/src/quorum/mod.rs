@@ -6,7 +6,7 @@ mod majority;
 pub use joint::JointQuorum;
 pub use majority::Majority;
 
-/// How an election stands.
+/// How an election stands (thesis, 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoteResult {
     /// Neither decided nor lost: more votes may come.

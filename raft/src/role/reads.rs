@@ -1,4 +1,4 @@
-//! Linearizable reads (Raft dissertation, 6.4): the commit index at the time of asking, once it is sure that this node
+//! Linearizable reads (thesis, 6.4): the commit index at the time of asking, once it is sure that this node
 //! still led then.
 //!
 //! ```text
