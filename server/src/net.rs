@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 use crate::config::{Config, Feature};
-use crate::grpc::{self, Services};
+use crate::grpc::{self, Backups, Services};
 use crate::handle::{CallError, Handle};
 use crate::http::{FrontDoor, Role, Site};
 use crate::listen::Port;
@@ -36,6 +36,7 @@ pub struct NetThread {
     pub rpc: Settings,
     /// What answers of all net threads share.
     pub budget: Arc<Budget>,
+    pub backups: Arc<Backups>,
     pub observing: Observing,
     pub door: FrontDoor,
     pub stopped: watch::Receiver<bool>,
@@ -72,7 +73,8 @@ impl NetThread {
     fn ports(&self) -> Ports {
         let stopping = Stopping { signal: self.stopped.clone(), status: CallError::Stopped.into() };
         let mut router = Router::new(self.registry.clone(), self.observing.clone(), stopping);
-        let services = Services::new(self.handle.clone(), self.services.clone(), self.budget.clone());
+        let services =
+            Services::new(self.handle.clone(), self.services.clone(), self.budget.clone(), self.backups.clone());
         grpc::register(&mut router, Rc::new(services));
         let site = Rc::new(Site {
             handle: self.handle.clone(),

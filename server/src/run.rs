@@ -29,6 +29,7 @@ use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, el
 use crate::banner;
 use crate::config::{self, Command, Config, ConfigError, Discovery, Url, Urls};
 use crate::end::{End, Ending};
+use crate::grpc::Backups;
 use crate::halt::Halt;
 use crate::handle::{Door, Handle};
 use crate::handover;
@@ -188,6 +189,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     let threads = start_owners(owners, &door, &all_posts, peers, roster, slow_after, logger)?;
     let (stop, stopped) = watch::channel(false);
     let budget = Arc::<Budget>::default();
+    let backups = Arc::new(Backups::new(logger));
     let mut net = Vec::new();
     let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::OF_CLIENTS.map(|port| (port, Vec::new())).into();
     for post in &posts {
@@ -201,6 +203,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
             services: services_settings(config),
             rpc: rpc_settings(config),
             budget: budget.clone(),
+            backups: backups.clone(),
             observing: observing(config, logger),
             door: FrontDoor { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() },
             stopped: stopped.clone(),

@@ -142,6 +142,14 @@ lines! {
     APPLIED_SNAPSHOT: Info "applied snapshot" ["incoming-leader-snapshot-index", "incoming-leader-snapshot-term"];
 }
 
+// Backups for clients.
+lines! {
+    SENDING_BACKUP: Info "sending database snapshot to client" ["total-bytes", "size", "storage-version"];
+    SENDING_BACKUP_CHECKSUM: Info "sending database sha256 checksum to client" ["total-bytes", "checksum-size"];
+    SENT_BACKUP: Info "successfully sent database snapshot to client" ["total-bytes", "size", "took", "storage-version"];
+    BACKUP_NOT_SENT: Warn "failed to send database snapshot to client" ["total-bytes", "size", "took", "storage-version"];
+}
+
 // Running and stopping.
 lines! {
     SAVED_SNAPSHOT: Info "saved snapshot" ["snapshot-index"];

@@ -27,6 +27,8 @@ pub enum RequestError {
     UnknownHealthService,
     UnknownAlarmAction,
     WatchCanceled,
+    TooManyBackups,
+    BackupStalled,
 }
 
 impl From<RequestError> for Status {
@@ -49,6 +51,13 @@ impl From<RequestError> for Status {
             // etcd itself crashes on these.
             RequestError::UnknownAlarmAction => (Code::InvalidArgument, "etcdserver: unknown alarm action"),
             RequestError::WatchCanceled => (Code::Canceled, "etcdserver: watch canceled"),
+            // etcd has no such limits.
+            RequestError::TooManyBackups => {
+                (Code::ResourceExhausted, "etcdserver: too many snapshots are being sent, try again when one has ended")
+            }
+            RequestError::BackupStalled => {
+                (Code::DeadlineExceeded, "etcdserver: the client took nothing of the snapshot for a minute")
+            }
         };
         Status::new(code, text)
     }

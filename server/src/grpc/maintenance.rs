@@ -42,7 +42,7 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
     router.unary("/etcdserverpb.Maintenance/Hash", async move |_: pb::HashRequest, caller| hash(&s, &caller).await);
     let s = services.clone();
     router.server_stream("/etcdserverpb.Maintenance/Snapshot", async move |_: pb::SnapshotRequest, replies, caller| {
-        s.serve_stream(&caller, snapshot::send(&s, replies, &caller)).await
+        snapshot::send(&s, replies, &caller).await
     });
 }
 

@@ -6,6 +6,7 @@
 mod absent;
 mod answer;
 mod auth;
+mod backups;
 mod check;
 mod cluster;
 mod error;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crate::handle::Handle;
 use crate::rpc::{Budget, Caller, Router, Status};
 
+pub use backups::Backups;
 pub use error::RequestError;
 use led::LedStreams;
 
@@ -53,6 +55,8 @@ pub struct Services {
     pub settings: Settings,
     /// Memory for answers.
     pub budget: Arc<Budget>,
+    /// The backups of all net threads.
+    pub backups: Arc<Backups>,
     streams: LedStreams,
 }
 
@@ -73,8 +77,8 @@ pub fn register(router: &mut Router, services: Rc<Services>) {
 }
 
 impl Services {
-    pub fn new(handle: Handle, settings: Settings, budget: Arc<Budget>) -> Services {
-        Services { handle, settings, budget, streams: LedStreams::default() }
+    pub fn new(handle: Handle, settings: Settings, budget: Arc<Budget>, backups: Arc<Backups>) -> Services {
+        Services { handle, settings, budget, backups, streams: LedStreams::default() }
     }
 
     /// What is asked of a call before its handler sees it, in etcd's order.

@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::call_metrics::CallMetrics;
-    use crate::grpc::{Settings, answer};
+    use crate::grpc::{Backups, Settings, answer};
     use crate::halt::Halt;
     use crate::handle::{CallLimits, Door, Handle, Load};
     use crate::loops::{Clock, Outlets};
@@ -168,7 +168,8 @@ mod tests {
             pauses_on_defragment: false,
         };
         let handle = Handle::new(door.clone(), Arc::<Post>::default());
-        (Services::new(handle, settings, Arc::new(budget)), door, threads)
+        let backups = Arc::new(Backups::new(&Logger::silent()));
+        (Services::new(handle, settings, Arc::new(budget), backups), door, threads)
     }
 
     /// Runs a test with its read threads.

@@ -18,10 +18,14 @@ async fn put(client: &mut Client, key: String, value: Vec<u8>) {
 }
 
 async fn begin(client: &mut Client) -> Blobs {
+    try_begin(client).await.unwrap()
+}
+
+async fn try_begin(client: &mut Client) -> Result<Blobs, tonic::Status> {
     client.0.ready().await.unwrap();
     let path = http::uri::PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
     let codec = ProstCodec::<pb::SnapshotRequest, pb::SnapshotResponse>::default();
-    client.0.server_streaming(tonic::Request::new(pb::SnapshotRequest {}), path, codec).await.unwrap().into_inner()
+    Ok(client.0.server_streaming(tonic::Request::new(pb::SnapshotRequest {}), path, codec).await?.into_inner())
 }
 
 /// All bytes of the database; the shape of the messages is looked at.
@@ -86,6 +90,41 @@ fn a_backup_is_the_database_as_it_was_asked_for_and_its_hash() {
         assert!(database == receive(blobs, None).await);
         assert_ne!(hash_of_server(client).await, expected);
     });
+    server.stop();
+}
+
+#[test]
+fn there_are_only_so_many_at_once_and_each_is_told_of() {
+    let home = Home::new();
+    let mut server = home.start(&[]);
+    let bytes = run(async {
+        let client = &mut server.connect().await;
+        for number in 0..3 {
+            put(client, format!("key {number}"), vec![7; 1 << 20]).await;
+        }
+        let mut running = Vec::new();
+        for _ in 0..16 {
+            let mut blobs = begin(&mut server.connect().await).await;
+            let first = blobs.message().await.unwrap();
+            running.push((blobs, first));
+        }
+        let refused = try_begin(client).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+        let text = "etcdserver: too many snapshots are being sent, try again when one has ended";
+        assert_eq!(refused.message(), text);
+        let (blobs, first) = running.pop().unwrap();
+        let database = receive(blobs, first).await;
+        receive(begin(client).await, None).await;
+        database.len()
+    });
+    let begun = server.wait_for("\"sending database snapshot to client\"");
+    let field = format!("\"total-bytes\":{bytes},\"size\":\"3.2 MB\",\"storage-version\":\"3.7.0\"");
+    assert!(begun.contains(&field), "{begun}");
+    let sum = server.wait_for("\"sending database sha256 checksum to client\"");
+    assert!(sum.contains(&format!("\"total-bytes\":{bytes},\"checksum-size\":32")), "{sum}");
+    let sent = server.wait_for("\"successfully sent database snapshot to client\"");
+    assert!(sent.contains("\"took\":\""), "{sent}");
+    server.wait_for("\"failed to send database snapshot to client\"");
     server.stop();
 }
 
