@@ -93,7 +93,7 @@ async fn bind(url: &Url, urls: &Urls) -> io::Result<Socket> {
 
 fn listener(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    // Go sets it always, so that a server can be started again at once; `--socket-reuse-address` adds nothing.
+    // Go sets it always, so that a server can be started again at once.
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;

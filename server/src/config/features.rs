@@ -33,18 +33,41 @@ impl Stage {
     }
 }
 
-const TABLE: [(Feature, &str, Stage, bool); 11] = [
-    (Feature::AllAlpha, "AllAlpha", Stage::Alpha, false),
-    (Feature::AllBeta, "AllBeta", Stage::Beta, false),
-    (Feature::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false),
-    (Feature::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true),
-    (Feature::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false),
-    (Feature::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false),
-    (Feature::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false),
-    (Feature::PriorityRequest, "PriorityRequest", Stage::Alpha, false),
-    (Feature::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false),
-    (Feature::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false),
-    (Feature::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true),
+/// What a gate does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Here {
+    /// What it does in etcd.
+    Switches,
+    /// Nothing: it is as if it were on, for this reason. Who turns it off is warned.
+    AlwaysOn(&'static str),
+    /// Who turns it on by name is refused.
+    NotBuilt,
+}
+
+const TABLE: [(Feature, &str, Stage, bool, Here); 11] = [
+    (Feature::AllAlpha, "AllAlpha", Stage::Alpha, false, Here::Switches),
+    (Feature::AllBeta, "AllBeta", Stage::Beta, false, Here::Switches),
+    (Feature::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false, Here::NotBuilt),
+    (Feature::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true, Here::Switches),
+    (Feature::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false, Here::NotBuilt),
+    (Feature::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, Here::Switches),
+    (
+        Feature::LeaseCheckpointPersist,
+        "LeaseCheckpointPersist",
+        Stage::Alpha,
+        false,
+        Here::AlwaysOn("Checkpoints are kept in any case, as in etcd since 3.6."),
+    ),
+    (Feature::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Here::Switches),
+    (Feature::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Here::NotBuilt),
+    (Feature::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Here::Switches),
+    (
+        Feature::TxnModeWriteWithSharedBuffer,
+        "TxnModeWriteWithSharedBuffer",
+        Stage::Beta,
+        true,
+        Here::AlwaysOn("This server's reads never copy a buffer."),
+    ),
 ];
 
 /// Which features were set by hand.
@@ -76,7 +99,7 @@ impl Features {
 
     pub fn enabled(&self, feature: Feature) -> bool {
         let place = TABLE.iter().position(|(known, ..)| *known == feature).expect("every feature is in the table");
-        let (_, _, stage, default) = TABLE[place];
+        let (_, _, stage, default, _) = TABLE[place];
         let all = match stage {
             Stage::Alpha => self.set[0],
             Stage::Beta => self.set[1],
@@ -92,7 +115,27 @@ impl Features {
 
     /// Name, stage and state of each, for the metrics.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> + '_ {
-        TABLE.iter().map(|(feature, name, stage, _)| (*name, stage.name(), self.enabled(*feature)))
+        TABLE.iter().map(|(feature, name, stage, ..)| (*name, stage.name(), self.enabled(*feature)))
+    }
+
+    /// A gate that was turned on by name and opens on nothing.
+    pub fn not_built(&self) -> Option<&'static str> {
+        self.gates().find(|(_, here, set, _)| *here == Here::NotBuilt && *set == Some(true)).map(|(name, ..)| name)
+    }
+
+    /// Gates whose state changes nothing although it should: each as it was set, and why.
+    pub fn without_effect(&self) -> impl Iterator<Item = (String, &'static str)> + '_ {
+        self.gates().filter_map(|(name, here, set, enabled)| match here {
+            Here::AlwaysOn(why) if set == Some(false) => Some((format!("{name}=false"), why)),
+            Here::NotBuilt if enabled => Some((format!("{name}=true"), "It is not built yet.")),
+            Here::Switches | Here::AlwaysOn(_) | Here::NotBuilt => None,
+        })
+    }
+
+    /// What each does here, how it was set by name, and whether it is on.
+    fn gates(&self) -> impl Iterator<Item = (&'static str, Here, Option<bool>, bool)> + '_ {
+        let gates = TABLE.iter().zip(self.set);
+        gates.map(|((feature, name, _, _, here), set)| (*name, *here, set, self.enabled(*feature)))
     }
 }
 
@@ -126,5 +169,26 @@ mod tests {
         ] {
             assert_eq!(features.merge(text).unwrap_err(), error);
         }
+    }
+
+    #[test]
+    fn a_gate_that_opens_on_nothing_says_so() {
+        #[track_caller]
+        fn check(text: &str, not_built: Option<&str>, without_effect: &[&str]) {
+            let mut features = Features::default();
+            features.merge(text).unwrap();
+            assert_eq!(features.not_built(), not_built, "{text}");
+            assert_eq!(features.without_effect().map(|(set, _)| set).collect::<Vec<_>>(), without_effect, "{text}");
+        }
+        check("", None, &[]);
+        check("CompactHashCheck=false,PriorityRequest=true", None, &[]);
+        check("CompactHashCheck=true", Some("CompactHashCheck"), &["CompactHashCheck=true"]);
+        check("InitialCorruptCheck=true", Some("InitialCorruptCheck"), &["InitialCorruptCheck=true"]);
+        check("LeaseCheckpoint=true,LeaseCheckpointPersist=true", None, &[]);
+        check("LeaseCheckpointPersist=false", None, &["LeaseCheckpointPersist=false"]);
+        check("TxnModeWriteWithSharedBuffer=false", None, &["TxnModeWriteWithSharedBuffer=false"]);
+        let all = ["CompactHashCheck=true", "InitialCorruptCheck=true", "SetMemberLocalAddr=true"];
+        check("AllAlpha=true", None, &all);
+        check("AllAlpha=true,CompactHashCheck=false", None, &all[1..]);
     }
 }

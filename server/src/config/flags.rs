@@ -52,6 +52,8 @@ pub enum Set {
     /// Checked for its form. It shapes what is not here, or not yet: a value other than the default is warned of, with the
     /// flag's help as the reason.
     NoEffect,
+    /// The same, where etcd checks more than the form, or shows the value at its start.
+    Shown(fn(&mut Config, &str) -> Result<(), String>),
     /// The same for a flag whose default asks for what is not built yet: anything but this value is warned of.
     Missing(&'static str),
     /// Any value but the default is refused: who gives it relies on what is not there.
@@ -70,7 +72,7 @@ impl Flag {
     pub fn apply(&self, config: &mut Config, value: &str) -> Result<(), String> {
         self.kind.check(value)?;
         match self.set {
-            Set::To(set) => set(config, value),
+            Set::To(set) | Set::Shown(set) => set(config, value),
             Set::NoEffect | Set::Missing(_) | Set::NotBuilt | Set::Parser => Ok(()),
         }
     }
@@ -78,7 +80,7 @@ impl Flag {
     /// Whether a value changes nothing, although it should.
     pub fn is_without_effect(&self, value: &str) -> bool {
         match self.set {
-            Set::NoEffect => !self.kind.same(value, self.default),
+            Set::NoEffect | Set::Shown(_) => !self.kind.same(value, self.default),
             Set::Missing(ours) => !self.kind.same(value, ours),
             Set::To(_) | Set::NotBuilt | Set::Parser => false,
         }
@@ -143,6 +145,7 @@ macro_rules! flags {
     };
     (@ $kind:ident NoEffect) => { Set::NoEffect };
     (@ $kind:ident [$ours:literal]) => { Set::Missing($ours) };
+    (@ $kind:ident [$set:ident]) => { Set::Shown($set) };
     (@ $kind:ident NotBuilt) => { Set::NotBuilt };
     (@ $kind:ident Parser) => { Set::Parser };
     (@ Bool ($($place:tt)+)) => { Set::To(|c, v| { c.$($place)+ = parse_bool(v).expect(CHECKED); Ok(()) }) };
@@ -183,7 +186,7 @@ flags! {
     "grpc-keepalive-interval" Member Duration "2h" "Idle time after which the server pings a client; 0 for never." (keepalive.interval)
     "grpc-keepalive-timeout" Member Duration "20s" "How long the answer to such a ping may take; 0 for never." (keepalive.timeout)
     "socket-reuse-port" Member Bool "false" "Set SO_REUSEPORT on listeners." (urls.reuse_port)
-    "socket-reuse-address" Member Bool "false" "Set SO_REUSEADDR on listeners." (urls.reuse_address)
+    "socket-reuse-address" Member Bool "false" "Set SO_REUSEADDR on listeners. It is set in any case." NoEffect
     "raft-read-timeout" Member Duration "5s" "How long a peer may send nothing; at least 5s." (raft.read_timeout)
     "raft-write-timeout" Member Duration "5s" "How long a peer may take nothing; at least 5s." (raft.write_timeout)
     "enable-grpc-gateway" Member Bool "true" "Serve the JSON gateway. It is not built yet." ["false"]
@@ -264,14 +267,14 @@ flags! {
     "distributed-tracing-sampling-rate" Tracing Int "0" "Samples per million spans. Tracing is not built yet." NoEffect
 
     "corrupt-check-time" Features Duration "0s" "Interval of the corruption check; 0 turns it off." NotBuilt
-    "compact-hash-check-time" Features Duration "1m" "Interval of the compaction hash check." {compact_hash_check_time}
+    "compact-hash-check-time" Features Duration "1m" "Interval of the compaction hash check. It is not built yet." [compact_hash_check_time]
     "compaction-batch-limit" Features Int "0" "Revisions in a batch of a compaction." (compaction.batch_limit)
     "compaction-sleep-interval" Features Duration "0s" "Pause between two batches of a compaction." (compaction.sleep_interval)
     "watch-progress-notify-interval" Features Duration "0s" "Interval of progress notifications to watchers; 0 means 10 minutes." (limits.watch_progress_notify_interval)
     "warning-apply-duration" Features Duration "100ms" "Requests that take longer to apply are logged." (limits.warning_apply_duration)
     "bootstrap-defrag-threshold-megabytes" Features Uint "0" "Defragment a bbolt file at start. This server's store needs none." NoEffect
     "max-learners" Features Int "1" "Learners that a cluster may have." (cluster.max_learners)
-    "downgrade-check-time" Features Duration "5s" "How often to look whether a downgrade is done." (cluster.downgrade_check_time)
+    "downgrade-check-time" Features Duration "5s" "How often to look whether a downgrade is done. Downgrades are not built yet." [downgrade_check_time]
     "feature-gates" Features Text "" "Features to switch: Name=true,Other=false." {feature_gates}
 
     "force-new-cluster" Unsafe Bool "false" "Start as the only member of a cluster that was larger." (cluster.force_new)
@@ -354,6 +357,11 @@ fn log_outputs(config: &mut Config, value: &str) -> Result<(), String> {
 
 fn compact_hash_check_time(config: &mut Config, value: &str) -> Result<(), String> {
     config.compaction.hash_check_nanos = parse_duration(value).expect(CHECKED);
+    Ok(())
+}
+
+fn downgrade_check_time(config: &mut Config, value: &str) -> Result<(), String> {
+    config.cluster.downgrade_check_time = duration(parse_duration(value).expect(CHECKED));
     Ok(())
 }
 

@@ -80,7 +80,6 @@ pub struct Urls {
     pub advertise_peer: Vec<Url>,
     pub advertise_client: Vec<Url>,
     pub reuse_port: bool,
-    pub reuse_address: bool,
 }
 
 /// The cluster at its first start.

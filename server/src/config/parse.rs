@@ -133,6 +133,13 @@ fn finish(config: &mut Config, given: &BTreeSet<(&'static str, String)>, logger:
             log!(logger, lines::FLAG_WITHOUT_EFFECT, *name, value, flag.help);
         }
     }
+    if let Some(gate) = config.features.not_built() {
+        let text = format!("feature gate {gate} asks for what is not built yet in Ferrite; leave it off");
+        return Err(ConfigError::Invalid(text));
+    }
+    for (gate, why) in config.features.without_effect() {
+        log!(logger, lines::FLAG_WITHOUT_EFFECT, "feature-gates", &gate, why);
+    }
     config.validate(logger)?;
     if has("max-snapshots") {
         log!(logger, lines::MAX_SNAPSHOTS_DEPRECATED);
@@ -170,7 +177,6 @@ impl Default for Config {
                 advertise_peer: Vec::new(),
                 advertise_client: Vec::new(),
                 reuse_port: false,
-                reuse_address: false,
             },
             cluster: Cluster {
                 initial: String::new(),
@@ -384,6 +390,10 @@ mod tests {
                 "--feature-gates LeaseCheckpointPersist=true",
                 invalid("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"),
             ),
+            (
+                "--feature-gates InitialCorruptCheck=true",
+                invalid("feature gate InitialCorruptCheck asks for what is not built yet in Ferrite; leave it off"),
+            ),
             ("--logger capnslog", invalid("--logger=capnslog is removed in v3.5")),
             ("--logger x", invalid("unknown logger option \"x\"")),
             ("--log-format x", invalid("unknown log format: x, supported values json, console")),
@@ -410,6 +420,9 @@ mod tests {
             ("--enable-pprof=false --backend-batch-limit 0", 0),
             ("--enable-pprof --backend-batch-limit 9 --bcrypt-cost 4", 3),
             ("--raft-read-timeout=1s --tls-min-version TLS1.3", 1),
+            ("--compact-hash-check-time 5m --downgrade-check-time 1s --socket-reuse-address", 3),
+            ("--feature-gates TxnModeWriteWithSharedBuffer=false,PriorityRequest=true", 1),
+            ("--feature-gates AllAlpha=true", 3),
         ] {
             assert_eq!(warned(arguments), count, "{arguments}");
         }
