@@ -221,7 +221,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
 
     fn checkpoint(&mut self, mut hard_state: HardState) -> Result<LogCheckpoint, StoreKeeperError> {
         let index = self.store.sync()?;
-        let cluster = cluster_of(&self.store.rows())?;
+        let cluster = cluster_of(self.store.rows())?;
         // What is in the store was committed, even if the hard state was read before that was known.
         hard_state.commit = hard_state.commit.max(index);
         let meta = SnapshotMeta { index, term: self.store.term(), conf: cluster.conf_state().clone() };
@@ -295,7 +295,7 @@ mod tests {
         keeper.step(&mut handed_in).unwrap();
         let snapshot = receiver.try_recv().unwrap();
         assert_eq!(snapshot.applied, Index(101));
-        assert!(snapshot.rows.iter().any(|(_, key, value)| key == "last" && value == "101"));
+        assert!(snapshot.rows.of(Table::Meta).any(|(key, value)| key == "last" && value == "101"));
         assert!(length(snapshot) < length(untouched));
     }
 

@@ -23,8 +23,11 @@ pub fn transfer(message: &Message, cut: StoreSnapshot) -> Result<(Message, Plan)
 /// The members as rows say.
 pub(crate) fn cluster_of(rows: &TableRows) -> Result<Cluster, RowError> {
     let mut cluster = Cluster::new(usize::MAX);
-    for (table, key, value) in rows {
-        cluster.load_row(*table, key, value)?;
+    // There may be many of other tables.
+    for table in Cluster::TABLES {
+        for (key, value) in rows.of(table) {
+            cluster.load_row(table, key, value)?;
+        }
     }
     Ok(cluster)
 }

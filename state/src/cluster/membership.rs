@@ -71,6 +71,9 @@ impl Cluster {
         }
     }
 
+    /// The tables that tell of the cluster.
+    pub const TABLES: [Table; 4] = [Table::Cluster, Table::Members, Table::MembersRemoved, Table::Meta];
+
     /// Takes in a row of the store; those of other tables are not looked at.
     pub fn load_row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         let error = |reason: String| RowError { table, key: String::from_utf8_lossy(key).into_owned(), reason };

@@ -11,10 +11,11 @@
 use bytes::Bytes;
 use ferrite_raft::{Index, Term};
 
-use super::StoreSnapshot;
-use super::snapshot::Walk;
+use super::snapshot::{RecordLength, Walk};
+use super::table_rows::RowCursor;
+use super::{StoreSnapshot, TableRows};
 use crate::bbolt::{Planner, Writer};
-use crate::{ReadError, Table};
+use crate::{ReadError, ScannedRecord, Table};
 
 /// The bucket of the records; those of the tables are named like them.
 pub(super) const RECORDS: &str = "key";
@@ -54,50 +55,73 @@ impl Bucket {
 pub struct Plan {
     snapshot: StoreSnapshot,
     planner: Planner,
-    /// The bucket that is being planned is the last, and those behind it are before it.
-    buckets: Vec<Bucket>,
-    records: Walk,
+    to_do: ToDo,
 }
 
-/// All buckets, the first one last.
-fn buckets_to_do() -> Vec<Bucket> {
-    let mut buckets: Vec<Bucket> = Bucket::all().collect();
-    buckets.reverse();
-    buckets
+/// What is left of a way through all buckets.
+#[derive(Debug)]
+struct ToDo {
+    /// The bucket that it is in is the last, and those behind it are before it.
+    buckets: Vec<Bucket>,
+    records: Walk,
+    /// Where it is among the rows of its bucket, once it has seen one.
+    row: Option<RowCursor>,
+}
+
+impl ToDo {
+    fn all() -> ToDo {
+        let mut buckets: Vec<Bucket> = Bucket::all().collect();
+        buckets.reverse();
+        ToDo { buckets, records: Walk::default(), row: None }
+    }
+
+    fn bucket(&self) -> Option<Bucket> {
+        self.buckets.last().copied()
+    }
+
+    fn next_row<'a>(&mut self, rows: &'a TableRows, table: Table) -> Option<(&'a Bytes, &'a Bytes)> {
+        rows.next_of(table, self.row.get_or_insert_with(|| rows.first(table)))
+    }
+
+    fn end_bucket(&mut self) {
+        self.buckets.pop();
+        self.row = None;
+    }
 }
 
 impl Plan {
     pub fn new(mut snapshot: StoreSnapshot) -> Plan {
         let StoreSnapshot { applied: Index(index), term: Term(term), rows, .. } = &mut snapshot;
         for (key, number) in [(CONSISTENT_INDEX, *index), (TERM, *term)] {
-            rows.push((Table::Meta, Bytes::from_static(key), Bytes::copy_from_slice(&number.to_be_bytes())));
+            rows.insert(Table::Meta, Bytes::from_static(key), Bytes::copy_from_slice(&number.to_be_bytes()));
         }
-        rows.sort();
-        Plan { snapshot, planner: Planner::default(), buckets: buckets_to_do(), records: Walk::default() }
+        Plan { snapshot, planner: Planner::default(), to_do: ToDo::all() }
     }
 
-    /// Looks at the lengths of so many records. True: that was the last of it.
-    pub fn step(&mut self, records: usize) -> bool {
-        let mut looked_at = 0;
-        while let Some(bucket) = self.buckets.last().copied() {
-            match bucket {
+    /// Looks at the lengths of so many rows and records. True: that was the last of it.
+    pub fn step(&mut self, pairs: usize) -> bool {
+        let Plan { snapshot, planner, to_do } = self;
+        for _ in 0..pairs {
+            let Some(bucket) = to_do.bucket() else { return true };
+            let is_over = match bucket {
                 Bucket::Rows(table) => {
-                    rows_of(&self.snapshot, table).for_each(|(key, value)| self.planner.put(key, value.len()));
+                    let row = to_do.next_row(&snapshot.rows, table);
+                    row.map(|(key, value)| planner.put(key, value.len())).is_none()
                 }
                 Bucket::Records => {
-                    while let Some(record) = self.snapshot.next_length(&mut self.records) {
-                        self.planner.put(record.revision.encode(record.tombstone).as_ref(), record.length);
-                        looked_at += 1;
-                        if looked_at == records {
-                            return false;
-                        }
-                    }
+                    let record = snapshot.next_length(&mut to_do.records);
+                    let put = |record: RecordLength| {
+                        planner.put(record.revision.encode(record.tombstone).as_ref(), record.length);
+                    };
+                    record.map(put).is_none()
                 }
+            };
+            if is_over {
+                planner.end_bucket(bucket.name());
+                to_do.end_bucket();
             }
-            self.planner.end_bucket(bucket.name());
-            self.buckets.pop();
         }
-        true
+        to_do.bucket().is_none()
     }
 
     /// What was laid out, to be written.
@@ -105,14 +129,13 @@ impl Plan {
     /// # Panics
     /// If it has not been laid out to the end.
     pub fn finish(self) -> Export {
-        assert!(self.buckets.is_empty(), "all buckets are laid out");
+        assert!(self.to_do.bucket().is_none(), "all buckets are laid out");
         let layout = self.planner.finish();
         Export {
             snapshot: self.snapshot,
             bytes: layout.bytes(),
             writer: Writer::new(layout),
-            buckets: buckets_to_do(),
-            records: Walk::default(),
+            to_do: ToDo::all(),
             is_finished: false,
         }
     }
@@ -124,9 +147,7 @@ pub struct Export {
     snapshot: StoreSnapshot,
     writer: Writer,
     bytes: u64,
-    /// The bucket that is being written is the last, and those behind it are before it.
-    buckets: Vec<Bucket>,
-    records: Walk,
+    to_do: ToDo,
     is_finished: bool,
 }
 
@@ -143,38 +164,31 @@ impl Export {
 
     /// The next piece; `None` behind the last.
     pub fn next_piece(&mut self) -> Result<Option<Bytes>, ReadError> {
-        while self.writer.ready() < PIECE_BYTES
-            && let Some(bucket) = self.buckets.last().copied()
+        let Export { snapshot, writer, to_do, .. } = self;
+        while writer.ready() < PIECE_BYTES
+            && let Some(bucket) = to_do.bucket()
         {
-            match bucket {
-                // Rows are in memory already, so they need no steps.
+            let is_over = match bucket {
                 Bucket::Rows(table) => {
-                    rows_of(&self.snapshot, table).for_each(|(key, value)| self.writer.put(key, value));
-                    self.end_bucket();
+                    let row = to_do.next_row(&snapshot.rows, table);
+                    row.map(|(key, value)| writer.put(key, value)).is_none()
                 }
-                Bucket::Records => match self.snapshot.next_record(&mut self.records) {
-                    Some(record) => {
-                        let record = record?;
-                        self.writer.put(record.revision.encode(record.tombstone).as_ref(), &record.key_value);
-                    }
-                    None => self.end_bucket(),
-                },
+                Bucket::Records => {
+                    let record = snapshot.next_record(&mut to_do.records).transpose()?;
+                    let put = |record: ScannedRecord| {
+                        writer.put(record.revision.encode(record.tombstone).as_ref(), &record.key_value);
+                    };
+                    record.map(put).is_none()
+                }
+            };
+            if is_over {
+                writer.end_bucket();
+                to_do.end_bucket();
             }
         }
-        if self.buckets.is_empty() && !std::mem::replace(&mut self.is_finished, true) {
+        if to_do.bucket().is_none() && !std::mem::replace(&mut self.is_finished, true) {
             self.writer.finish();
         }
         Ok(Some(self.writer.take()).filter(|piece| !piece.is_empty()))
     }
-
-    fn end_bucket(&mut self) {
-        self.writer.end_bucket();
-        self.buckets.pop();
-    }
-}
-
-fn rows_of(snapshot: &StoreSnapshot, table: Table) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-    let rows = &snapshot.rows;
-    let first = rows.partition_point(|(of, ..)| *of < table);
-    rows[first..].iter().take_while(move |(of, ..)| *of == table).map(|(_, key, value)| (key, value))
 }

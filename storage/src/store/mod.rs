@@ -24,6 +24,7 @@ mod rows;
 mod segment;
 mod sizes;
 mod snapshot;
+mod table_rows;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +52,8 @@ pub use export::{Export, Plan};
 pub use import::{ImportError, Imported};
 pub use install::{received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};
-pub use snapshot::{StoreSnapshot, TableRows};
+pub use snapshot::StoreSnapshot;
+pub use table_rows::TableRows;
 
 /// Whose store this is; the log's metadata must say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,9 +285,9 @@ impl<V: Vfs> Store<V> {
         self.last.term
     }
 
-    /// All rows after the last entry that is in the files, by table and key.
-    pub fn rows(&self) -> Vec<(Table, Bytes, Bytes)> {
-        self.rows.list()
+    /// All rows after the last entry that is in the files.
+    pub fn rows(&self) -> &TableRows {
+        &self.rows.rows
     }
 
     /// Whose store this is.

@@ -2,18 +2,17 @@
 //!
 //! What holds: a dump is taken at the end of a synced frame, so rows are never ahead of records.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use ferrite_raft::Index;
 
 use super::format::{Bad, FileHeader, FileKind, HEADER_BYTES};
 use super::frame::{push_row, read_rows, row_bytes};
+use super::table_rows::TableRows;
 use crate::{RowChange, Table};
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    rows: BTreeMap<(Table, Bytes), Bytes>,
+    pub rows: TableRows,
     /// What the rows would take up in a dump.
     pub alive_bytes: u64,
     /// What was written of row changes since the last dump.
@@ -30,23 +29,23 @@ impl Rows {
         let before = match value {
             Some(value) => {
                 self.alive_bytes += bytes(&key, &value);
-                self.rows.insert((table, key.clone()), value)
+                self.rows.insert(table, key.clone(), value)
             }
-            None => self.rows.remove(&(table, key.clone())),
+            None => self.rows.remove(table, &key),
         };
         self.alive_bytes -= before.map_or(0, |before| bytes(&key, &before));
     }
 
     /// All rows, in order.
     pub(super) fn list(&self) -> Vec<(Table, Bytes, Bytes)> {
-        self.rows.iter().map(|((table, key), value)| (*table, key.clone(), value.clone())).collect()
+        self.rows.iter().map(|(table, key, value)| (table, key.clone(), value.clone())).collect()
     }
 
     /// The dump's file.
     pub(super) fn encode(&self, id: u64, index: Index) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.alive_bytes as usize);
-        for ((table, key), value) in &self.rows {
-            push_row(&mut body, &RowChange { table: *table, key: key.clone(), value: Some(value.clone()) });
+        for (table, key, value) in self.rows.iter() {
+            push_row(&mut body, &RowChange { table, key: key.clone(), value: Some(value.clone()) });
         }
         FileHeader::seal(FileKind::Rows, id, index.0, &body)
     }

@@ -8,17 +8,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ferrite_raft::{Index, Term};
 
-use super::Store;
 use super::places::{Segment, Stretch, Tail};
 use super::segment::Liveness;
+use super::{Store, TableRows};
 use crate::vfs::Vfs;
-use crate::{ReadError, Revision, ScannedRecord, Table};
-
-/// Rows of the tables.
-pub type TableRows = Vec<(Table, Bytes, Bytes)>;
+use crate::{ReadError, Revision, ScannedRecord};
 
 /// All that a store held after one entry.
 #[derive(Debug)]
@@ -26,7 +22,6 @@ pub struct StoreSnapshot {
     /// The last entry whose effect is in it, and its term.
     pub applied: Index,
     pub term: Term,
-    /// All rows of the tables, by table and key.
     pub rows: TableRows,
     records: Records,
 }
@@ -40,13 +35,13 @@ struct Records {
 }
 
 impl<V: Vfs> Store<V> {
-    /// What is in the files now, for who reads it while the store goes on. It takes as long as copying the rows, and a bit a
-    /// record.
+    /// What is in the files now, for who reads it while the store goes on. Nothing of it is copied but what says where it is:
+    /// a pointer for each run of rows, and a bit a record where some are dead.
     pub fn cut(&self) -> StoreSnapshot {
         let sealed = self.segments.sealed.iter().map(|sealed| (sealed.segment.clone(), sealed.liveness.clone()));
         let tail = &self.segments.tail;
         let records = Records { sealed: sealed.collect(), tail: tail.view(), dead_in_tail: tail.liveness.clone() };
-        StoreSnapshot { applied: self.last.index, term: self.last.term, rows: self.rows.list(), records }
+        StoreSnapshot { applied: self.last.index, term: self.last.term, rows: self.rows.rows.clone(), records }
     }
 }
 
