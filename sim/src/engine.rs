@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_member::bootstrap::{Parts, StartError};
+use ferrite_member::bootstrap::{FileOptions, Parts, StartError, Timing};
 use ferrite_member::duty::{Duties, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Cut, Input, Keep, Limits, LogDone, LogJob, LogTiming,
@@ -25,8 +25,19 @@ use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::command::{Caller, encode};
 use ferrite_state::{RequestId, Shared};
 use ferrite_storage::vfs::LyingDisk;
+use ferrite_storage::{store, wal};
 
 use crate::defect::Defect;
+
+/// A tick of a member.
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+pub const ELECTION_TICKS: u32 = 10;
+pub const TIMING: Timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
+/// So small that every few writes begin a new file.
+pub const SMALL_FILES: FileOptions = FileOptions {
+    log: wal::Options { segment_bytes: 4096 },
+    store: store::Options { segment_bytes: 4096, window_bytes: 1 << 20, dump_bytes: 512 },
+};
 
 /// Why a member has stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +57,6 @@ pub enum Stopped {
 pub struct Setup {
     /// Its name in the cluster, and of its client URL.
     pub name: String,
-    pub heartbeat: Duration,
-    pub election_ticks: u32,
     pub limits: Limits,
     /// Requests of this life are numbered from here on: above those of earlier ones.
     pub first_request: u64,
@@ -127,7 +136,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
     pub fn new(parts: Parts<LyingDisk>, setup: Setup) -> Engine<P, R> {
         let Parts { ids: identity, raft, log, snapshots, mut store, state, dead, window, applied, checkpoint, .. } =
             parts;
-        let Setup { name, heartbeat, election_ticks, limits, first_request, defect } = setup;
+        let Setup { name, limits, first_request, defect } = setup;
         store.trim(&dead);
         let progress = Arc::new(Progress::new(applied.0, applied.1));
         let registry = Arc::new(Registry::new());
@@ -142,7 +151,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             Publish::new(identity.member.0, name, client_urls),
             room.clone(),
             ClusterVersion::new(3, 7),
-            Leases::new(shared.lessor.clone(), heartbeat * election_ticks, true, &registry),
+            Leases::new(shared.lessor.clone(), HEARTBEAT * ELECTION_TICKS, true, &registry),
             None,
             Arc::new(ByKind::requests(&registry)),
         );
@@ -151,7 +160,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
         let owners = Owners {
             member: Member::new(
                 raft,
-                Pace { heartbeat, election_ticks },
+                Pace { heartbeat: HEARTBEAT, election_ticks: ELECTION_TICKS },
                 checkpoints,
                 duties,
                 progress.clone(),

@@ -18,9 +18,10 @@ use ferrite_state::{ApplyError, Outcome as Applied};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::defect::Defect;
+use crate::engine::{ELECTION_TICKS, HEARTBEAT};
 use crate::finding::{Check, Violation};
 use crate::history::{History, Operation, Outcome, Value};
-use crate::node::{ELECTION_TICKS, Errand, HEARTBEAT, LeaseErrand, Ticket};
+use crate::node::{Errand, LeaseErrand, Ticket};
 use crate::requests;
 
 /// Groups from here on have one key, that of a lease.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrite_member::bootstrap::{self, Beginning, Directories, FileOptions, Ids, Timing};
+use ferrite_member::bootstrap::{self, Beginning, Directories, FileOptions, Ids};
 use ferrite_member::{Input, Limits, ReceiveError, Receiver, Waiter};
 use ferrite_raft::{Body, Message, NodeId, Silent};
 use ferrite_state::Settings;
@@ -18,11 +18,9 @@ use ferrite_storage::{store, wal};
 
 use crate::clock::Clock;
 use crate::defect::Defect;
-use crate::engine::{self, Engine, Owner, Setup, Stopped};
+use crate::engine::{self, Engine, Owner, Setup, Stopped, TIMING};
 
 const DATA_DIR: &str = "/data";
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
-pub(crate) const ELECTION_TICKS: u32 = 10;
 /// What all members run.
 const VERSION: ClusterVersion = ClusterVersion::new(3, 7);
 /// How often a member that is short of space looks for more.
@@ -179,18 +177,15 @@ impl Node {
         if circumstances.defect == Some(Defect::LogNotSynced) {
             self.disk.disk.ignore_syncs(&Path::new(DATA_DIR).join("member/wal"));
         }
-        let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
         let directories = Directories::new(Path::new(DATA_DIR), None);
         let (disk, settings, logger) = (&self.disk.disk, Settings::default(), Box::new(Silent));
-        let parts = bootstrap::open(disk, &directories, Some(&self.beginning), timing, settings, FILES, logger)?;
+        let parts = bootstrap::open(disk, &directories, Some(&self.beginning), TIMING, settings, FILES, logger)?;
         assert_eq!(parts.ids, self.ids);
         // What failed while it tried to start kept it from starting.
         self.disk.failures = self.disk.disk.failures();
         self.lives += 1;
         let setup = Setup {
             name: self.name.clone(),
-            heartbeat: HEARTBEAT,
-            election_ticks: ELECTION_TICKS,
             limits: LIMITS,
             // As far apart as the milliseconds between two real lives.
             first_request: self.lives << 20,

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use ferrite_member::bootstrap::{self, Beginning, Directories, FileOptions, NewCluster, Parts, StartError, Timing};
+use ferrite_member::bootstrap::{self, Beginning, Directories, NewCluster, Parts, StartError};
 use ferrite_member::duty::Room;
 use ferrite_member::{Limits, Waiter};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_raft::{Entry, Index, LogStore, Silent};
-use ferrite_sim::engine::{Engine, Happening, Owner, Setup};
+use ferrite_sim::engine::{Engine, HEARTBEAT, Happening, Owner, SMALL_FILES, Setup, TIMING};
 use ferrite_state::command::Proposal as Parsed;
 use ferrite_state::{RequestId, Settings};
 use ferrite_storage::vfs::lying::{Dice, LyingDisk};
-use ferrite_storage::{store, wal};
 
 use crate::model::{Model, Outcome};
 use crate::workload;
@@ -23,14 +22,7 @@ pub use ferrite_sim::engine::Stopped;
 pub const DATA_DIR: &str = "/data";
 /// More than it takes to do all that waits.
 const MOST_STEPS: usize = 10_000;
-const HEARTBEAT: Duration = Duration::from_millis(100);
-const ELECTION_TICKS: u32 = 10;
-
 /// Small, so that everything happens often.
-const FILES: FileOptions = FileOptions {
-    log: wal::Options { segment_bytes: 4096 },
-    store: store::Options { segment_bytes: 4096, window_bytes: 1 << 20, dump_bytes: 512 },
-};
 const LIMITS: Limits = Limits { entries: 15, bytes: 1 << 20, catch_up: 5 };
 
 /// Who waits for the outcome of a request.
@@ -143,15 +135,14 @@ pub fn open_as(disk: &LyingDisk, name: &str) -> Result<Parts<LyingDisk>, StartEr
     let peers = vec![format!("http://{name}:2380")];
     let own_name = name.to_string();
     let cluster = NewCluster { members: vec![(own_name.clone(), peers)], own_name, token: "etcd-cluster".to_string() };
-    let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
     let directories = Directories::new(Path::new(DATA_DIR), None);
     bootstrap::open(
         disk,
         &directories,
         Some(&Beginning::New(cluster)),
-        timing,
+        TIMING,
         Settings::default(),
-        FILES,
+        SMALL_FILES,
         Box::new(Silent),
     )
 }
@@ -173,8 +164,6 @@ impl Life {
         let warnings = parts.warnings.clone();
         let setup = Setup {
             name: "one".into(),
-            heartbeat: HEARTBEAT,
-            election_ticks: ELECTION_TICKS,
             limits: LIMITS,
             // An id must not come twice: each life begins behind the log that it found.
             first_request: 1 + past.last().0,

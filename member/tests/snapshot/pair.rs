@@ -6,26 +6,17 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use ferrite_member::bootstrap::{
-    self, Beginning, Directories, FileOptions, Ids, NewCluster, Parts, StartError, Timing,
-};
+use ferrite_member::bootstrap::{self, Beginning, Directories, Ids, NewCluster, Parts, StartError};
 use ferrite_member::{Cut, Input, Limits, MembersProposal, Receiver, Waiter, transfer};
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_raft::{Body, Index, Message, NodeId, Silent};
-use ferrite_sim::engine::{Engine, Happening, Setup, Stopped};
+use ferrite_sim::engine::{Engine, HEARTBEAT, Happening, SMALL_FILES, Setup, Stopped, TIMING};
 use ferrite_state::clock::Millis;
 use ferrite_state::cluster::Member;
 use ferrite_state::command::{ConfChange, MemberChange};
 use ferrite_state::{Settings, Shared};
 use ferrite_storage::vfs::lying::{Dice, LyingDisk, Survival};
-use ferrite_storage::{store, wal};
 
-const HEARTBEAT: Duration = Duration::from_millis(100);
-const ELECTION_TICKS: u32 = 10;
-const FILES: FileOptions = FileOptions {
-    log: wal::Options { segment_bytes: 4096 },
-    store: store::Options { segment_bytes: 4096, window_bytes: 1 << 20, dump_bytes: 512 },
-};
 /// Small, so that who is away for a while needs a snapshot.
 const LIMITS: Limits = Limits { entries: 10, bytes: 1 << 20, catch_up: 2 };
 
@@ -54,22 +45,14 @@ fn directories() -> Directories {
 impl Node {
     /// Opens what is on a disk. `life` is another number each time.
     pub fn open(disk: &LyingDisk, name: &str, beginning: &Beginning, life: u64) -> Result<Node, StartError> {
-        let timing = Timing { election_ticks: ELECTION_TICKS, pre_vote: true };
         let directories = directories();
         let settings = Settings::default();
         let parts: Parts<LyingDisk> =
-            bootstrap::open(disk, &directories, Some(beginning), timing, settings, FILES, Box::new(Silent))?;
+            bootstrap::open(disk, &directories, Some(beginning), TIMING, settings, SMALL_FILES, Box::new(Silent))?;
         let ids = parts.ids;
-        let setup = Setup {
-            name: name.to_owned(),
-            heartbeat: HEARTBEAT,
-            election_ticks: ELECTION_TICKS,
-            limits: LIMITS,
-            first_request: life << 20,
-            defect: None,
-        };
+        let setup = Setup { name: name.to_owned(), limits: LIMITS, first_request: life << 20, defect: None };
         let engine = Engine::new(parts, setup);
-        let receiver = Receiver::new(disk.clone(), directories, ids, settings, FILES.store, engine.place());
+        let receiver = Receiver::new(disk.clone(), directories, ids, settings, SMALL_FILES.store, engine.place());
         Ok(Node { disk: disk.clone(), engine, ids, receiver, now: Duration::ZERO })
     }
 
