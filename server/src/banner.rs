@@ -1,16 +1,20 @@
-//! What the log says of a server at its start: the data directory that was found, and the whole configuration.
+//! What the log says of a server's life: the data directory that was found, the whole configuration, what is served, and
+//! how it ends.
 
 use std::path::Path;
 use std::time::Duration;
 
 use ferrite_observe::log;
-use ferrite_observe::log::{Logger, Value, lines};
-
+use ferrite_observe::log::{Id, Line, Logger, Value, lines};
+use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
 use ferrite_storage::vfs::Disk;
 use ferrite_storage::wal;
 
 use crate::assemble::directories;
-use crate::config::{Config, InitialCluster, Url, go_arch};
+use crate::config::{Config, InitialCluster, Url, Urls, go_arch};
+use crate::end::End;
+use crate::handle::Door;
+use crate::listen::Port;
 use crate::version;
 
 /// Whether the data directory has been used, and what does not belong into it. Only the log depends on this: what a start
@@ -36,10 +40,9 @@ pub fn starting(config: &Config, logger: &Logger) {
     // What cannot be looked at is told by who opens it.
     let is_initialized = wal::exists(&Disk, &directories(config).log).unwrap_or(false);
     let member_dir = Path::new(&config.member.data_dir).join("member").display().to_string();
-    let urls = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
-    let (advertise_peer, listen_peer) = (urls(&config.urls.advertise_peer), urls(&config.urls.listen_peer));
-    let (advertise_client, listen_client) = (urls(&config.urls.advertise_client), urls(&config.urls.listen_client));
-    let listen_metrics = urls(&config.urls.listen_metrics);
+    let (advertise_peer, listen_peer) = (texts(&config.urls.advertise_peer), texts(&config.urls.listen_peer));
+    let (advertise_client, listen_client) = (texts(&config.urls.advertise_client), texts(&config.urls.listen_client));
+    let listen_metrics = texts(&config.urls.listen_metrics);
     let cluster = InitialCluster::parse(&config.cluster.initial).map_or_else(|_| String::new(), |all| all.text());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let discovery = &config.discovery;
@@ -108,6 +111,81 @@ pub fn starting(config: &Config, logger: &Logger) {
         config.cluster.max_learners,
         "write-only",
     );
+}
+
+/// The ports are about to be bound.
+pub fn configuring_listeners(urls: &Urls, logger: &Logger) {
+    log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&texts(&urls.listen_peer)));
+    log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&texts(&urls.listen_client)));
+}
+
+/// What the data directory held.
+pub fn opened(door: &Door, warnings: &[String], logger: &Logger) {
+    let tables = door.state.tables();
+    let version = tables.cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
+    log!(logger, lines::KEYS_RESTORED, door.state.keyspace().revision());
+    let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
+    let version = version.as_deref().unwrap_or("to_be_decided");
+    log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, version);
+    for warning in warnings {
+        log!(logger, lines::RECOVERED, warning);
+    }
+    let own_alarm = |alarm: &AlarmMember| alarm.member_id == door.ids.member.0 && alarm.alarm() == AlarmType::Nospace;
+    if tables.alarms.all().any(|alarm| own_alarm(&alarm)) {
+        log!(logger, lines::ALARM_STANDS, member);
+    }
+}
+
+/// The threads run; ports are served from now on.
+pub fn serving(door: &Door, urls: &Urls, logger: &Logger) {
+    log!(
+        logger,
+        lines::NOW_SERVING,
+        Id(door.ids.member.0),
+        Value::List(&texts(&urls.advertise_peer)),
+        Value::List(&texts(&urls.listen_peer)),
+        Value::List(&texts(&urls.advertise_client)),
+        Value::List(&texts(&urls.listen_client)),
+        Value::List(&texts(&urls.listen_metrics)),
+    );
+}
+
+/// A port is served.
+pub fn accepting(port: Port, url: &Url, logger: &Logger) {
+    match port {
+        Port::Peer => log!(logger, lines::SERVING_PEERS, &url.address),
+        Port::Metrics => log!(logger, lines::SERVING_METRICS, &url.address),
+        Port::Client | Port::ClientGrpc | Port::ClientHttp => {
+            log!(logger, lines::READY);
+            log!(logger, lines::SERVING_INSECURELY, port.traffic(), &url.address);
+        }
+    }
+}
+
+/// Why the server stops.
+pub fn ended(end: End, logger: &Logger) {
+    match end {
+        End::Signal(_, name) => log!(logger, lines::RECEIVED_SIGNAL, name),
+        End::Removed => {
+            log!(logger, lines::MEMBER_REMOVED, "the member has been permanently removed from the cluster");
+            log!(logger, lines::DATA_DIR_TO_REMOVE);
+        }
+    }
+}
+
+/// `CLOSING` or `CLOSED`.
+pub fn closes(line: Line, config: &Config, logger: &Logger) {
+    let (peers, clients) = (texts(&config.urls.advertise_peer), texts(&config.urls.advertise_client));
+    log!(logger, line, &config.member.name, &config.member.data_dir, Value::List(&peers), Value::List(&clients));
+}
+
+/// A line for each port of peers.
+pub fn of_peers(line: Line, urls: &Urls, logger: &Logger) {
+    urls.listen_peer.iter().for_each(|url| log!(logger, line, &url.address));
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(Url::to_string).collect()
 }
 
 #[cfg(test)]

@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 use ferrite_member::ApplyNews;
 use ferrite_member::bootstrap::Beginning;
 use ferrite_observe::log;
-use ferrite_observe::log::{Id, Line, Logger, Value, lines};
+use ferrite_observe::log::{Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
-use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
 use ferrite_raft::Index;
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use ferrite_storage::wal;
@@ -27,7 +26,7 @@ use tokio::task::LocalSet;
 
 use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, election_ticks};
 use crate::banner;
-use crate::config::{self, Command, Config, ConfigError, Discovery, Url, Urls};
+use crate::config::{self, Command, Config, ConfigError, Discovery};
 use crate::end::{End, Ending};
 use crate::grpc::Backups;
 use crate::halt::Halt;
@@ -41,7 +40,6 @@ use crate::net::{NetThread, observing, rpc_settings, services_settings};
 use crate::peers::{self, Begin, BeginError, PeerRuntime, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
-use crate::version;
 
 /// A data directory that another process holds is waited for so long: restarts overlap.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -143,59 +141,150 @@ fn fail(logger: &Logger, error: &(impl std::fmt::Display + ?Sized)) -> ExitCode 
 }
 
 type AnyError = Box<dyn std::error::Error>;
-type JoinTask = tokio::task::JoinHandle<()>;
 
 /// Runs the server until a signal ends it, and says which one; none if the member was removed from its cluster.
 async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> {
     banner::inspect_data_dir(config, logger);
     check_open_files(logger)?;
-    let (peer_urls, client_urls) = (texts(&config.urls.listen_peer), texts(&config.urls.listen_client));
-    log!(logger, lines::CONFIGURING_PEER_LISTENERS, Value::List(&peer_urls));
-    log!(logger, lines::CONFIGURING_CLIENT_LISTENERS, Value::List(&client_urls));
+    banner::configuring_listeners(&config.urls, logger);
     let listeners = bind_all(&config.urls).await?;
     banner::starting(config, logger);
     let mut config = config.clone();
     config.adjust(logger);
     let config = &config;
+    let peer_runtime = PeerRuntime::new()?;
+    let surroundings = surroundings(&peer_runtime, logger);
+    let Assembled { owners, door, peers, roster, removed, warnings } = open(config, &surroundings).await?;
+    banner::opened(&door, &warnings, logger);
+    let posts = Posts::new();
+    let slow_after = config.limits.warning_apply_duration;
+    let owners = start_owners(owners, &door, &posts.all(), peers, roster, slow_after, logger)?;
+    let mut clients = start_net(config, &door, &posts.net, &surroundings)?;
+    let mut peers = start_peer(config, &door, posts.peer, peer_runtime, &surroundings)?;
+    banner::serving(&door, &config.urls, logger);
+    let ending = Ending::new(removed.subscribe())?;
+    let end = serve_until_end(listeners, &mut clients, &mut peers, &door, ending, logger).await;
+    banner::ended(end, logger);
+    banner::closes(lines::CLOSING, config, logger);
+    clients.stop();
+    drain(&clients.threads).await;
+    if matches!(end, End::Signal(..)) {
+        handover::hand_over(&door, config.heartbeat(), logger).await;
+    }
+    close(owners, &door);
+    // Peers last: what the owners sent at their end is still on its way.
+    banner::of_peers(lines::STOPPING_PEERS, &config.urls, logger);
+    door.peers.transport.stop();
+    peers.stop();
+    join(peers.threads);
+    banner::of_peers(lines::STOPPED_PEERS, &config.urls, logger);
+    banner::closes(lines::CLOSED, config, logger);
+    Ok(match end {
+        End::Signal(signal, _) => Some(signal),
+        End::Removed => None,
+    })
+}
+
+fn surroundings(peer_runtime: &PeerRuntime, logger: &Logger) -> Surroundings {
     let registry = Arc::new(Registry::new());
     families::register_fresh(&registry);
-    let peer_runtime = PeerRuntime::new()?;
-    let surroundings = Surroundings {
+    Surroundings {
         clock: Clock::start(),
-        registry: registry.clone(),
+        registry,
         logger: logger.clone(),
         halt: Halt::of_process(logger),
         peer_runtime: peer_runtime.handle().clone(),
-    };
-    let Assembled { owners, door, peers, roster, removed, warnings } = open(config, &surroundings).await?;
-    let cluster_version =
-        door.state.tables().cluster.version().map(|version| format!("{}.{}", version.major, version.minor));
-    let cluster_version = cluster_version.as_deref().unwrap_or("to_be_decided");
-    log!(logger, lines::KEYS_RESTORED, door.state.keyspace().revision());
-    let (member, cluster) = (Value::Id(Id(door.ids.member.0)), Value::Id(Id(door.ids.cluster)));
-    log!(logger, lines::STARTING_ETCD_SERVER, member, version::ETCD, cluster, cluster_version);
-    for warning in &warnings {
-        log!(logger, lines::RECOVERED, warning);
     }
-    let own_alarm = |alarm: &AlarmMember| alarm.member_id == door.ids.member.0 && alarm.alarm() == AlarmType::Nospace;
-    if door.state.tables().alarms.all().any(|alarm| own_alarm(&alarm)) {
-        log!(logger, lines::ALARM_STANDS, member);
+}
+
+/// Serves peers at once: a member needs them before it can say that it is there. Clients only then.
+async fn serve_until_end(
+    listeners: Vec<Bound>,
+    clients: &mut Servers,
+    peers: &mut Servers,
+    door: &Door,
+    mut ending: Ending,
+    logger: &Logger,
+) -> End {
+    let (of_peers, listeners): (Vec<Bound>, Vec<Bound>) =
+        listeners.into_iter().partition(|bound| bound.port == Port::Peer);
+    let (late, early): (Vec<Bound>, Vec<Bound>) =
+        listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
+    peers.accept(of_peers, logger);
+    clients.accept(early, logger);
+    if let Err(end) = ending.unless(until_published(door)).await {
+        return end;
     }
-    let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
-    let posts: Vec<Arc<Post>> = (0..net_threads).map(|_| Arc::default()).collect();
-    let peer_post = Arc::<Post>::default();
-    let all_posts = [&posts[..], std::slice::from_ref(&peer_post)].concat();
-    let slow_after = config.limits.warning_apply_duration;
-    let threads = start_owners(owners, &door, &all_posts, peers, roster, slow_after, logger)?;
+    clients.accept(late, logger);
+    init::notify_ready(logger);
+    ending.wait().await
+}
+
+/// Where answers are left for the threads that serve.
+struct Posts {
+    net: Vec<Arc<Post>>,
+    peer: Arc<Post>,
+}
+
+impl Posts {
+    /// One for each net thread: as many as there are cores, but one is left to the owners.
+    fn new() -> Posts {
+        let net_threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
+        Posts { net: (0..net_threads).map(|_| Arc::default()).collect(), peer: Arc::default() }
+    }
+
+    fn all(&self) -> Vec<Arc<Post>> {
+        [&self.net[..], std::slice::from_ref(&self.peer)].concat()
+    }
+}
+
+/// Threads that serve connections, and what brings them those.
+struct Servers {
+    threads: Vec<JoinHandle<()>>,
+    /// For each port, the lane to each of the threads.
+    lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Servers {
+    /// Starts an acceptor for each listener; it deals its connections out to the lanes of its port.
+    fn accept(&mut self, listeners: Vec<Bound>, logger: &Logger) {
+        let connections = max_connections();
+        for Bound { port, url, socket } in listeners {
+            let of_port = self.lanes.iter().find(|(each, _)| *each == port);
+            let lanes = of_port.map(|(_, lanes)| lanes.clone()).unwrap_or_default();
+            let acceptor = Acceptor::new(socket, url.to_string(), lanes, connections, logger.clone());
+            banner::accepting(port, &url, logger);
+            self.accepting.push(tokio::task::spawn_local(acceptor.run()));
+        }
+    }
+
+    /// Accepts nothing more, and tells the threads to end.
+    fn stop(&mut self) {
+        self.accepting.drain(..).for_each(|task| task.abort());
+        self.lanes.clear();
+        let _ = self.stop.send(true);
+    }
+}
+
+/// The net threads: one for each post.
+fn start_net(
+    config: &Config,
+    door: &Arc<Door>,
+    posts: &[Arc<Post>],
+    surroundings: &Surroundings,
+) -> Result<Servers, AnyError> {
+    let Surroundings { registry, logger, .. } = surroundings;
     let (stop, stopped) = watch::channel(false);
     let budget = Arc::<Budget>::default();
     let backups = Arc::new(Backups::new(logger));
-    let mut net = Vec::new();
+    let mut threads = Vec::new();
     let mut lanes: Vec<(Port, Vec<mpsc::Sender<Accepted>>)> = Port::OF_CLIENTS.map(|port| (port, Vec::new())).into();
-    for post in &posts {
+    for post in posts {
         let handle = Handle::new(door.clone(), post.clone());
-        if net.is_empty() {
-            http::register(&registry, config, &handle);
+        if threads.is_empty() {
+            http::register(registry, config, &handle);
         }
         let thread = NetThread {
             handle,
@@ -215,115 +304,31 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
             senders.push(sender);
             receivers.push((*port, receiver));
         }
-        net.push(spawn("net", NET_STACK_BYTES, move || thread.run(receivers))?);
+        threads.push(spawn("net", NET_STACK_BYTES, move || thread.run(receivers))?);
     }
-    drop(stopped);
-    let (to_peers, peer_lane) = lane();
-    let (stop_peers, peers_stopped) = watch::channel(false);
+    Ok(Servers { threads, lanes, accepting: Vec::new(), stop })
+}
+
+/// The peer thread.
+fn start_peer(
+    config: &Config,
+    door: &Arc<Door>,
+    post: Arc<Post>,
+    runtime: PeerRuntime,
+    surroundings: &Surroundings,
+) -> Result<Servers, AnyError> {
+    let (sender, receiver) = lane();
+    let (stop, stopped) = watch::channel(false);
     let site = Site {
-        handle: Handle::new(door.clone(), peer_post),
-        metrics: registry.clone(),
+        handle: Handle::new(door.clone(), post),
+        metrics: surroundings.registry.clone(),
         door: FrontDoor { hosts: Vec::new(), origins: Vec::new() },
-        logger: logger.clone(),
+        logger: surroundings.logger.clone(),
     };
     let hurry = config.raft.initial_election_tick_advance.then(|| election_ticks(config));
-    let peer_thread = PeerThread { runtime: peer_runtime, site, hurry };
-    let peer_thread = spawn("peer", 0, move || peer_thread.run(peer_lane, peers_stopped))?;
-    let urls = &config.urls;
-    log!(
-        logger,
-        lines::NOW_SERVING,
-        Id(door.ids.member.0),
-        Value::List(&texts(&urls.advertise_peer)),
-        Value::List(&peer_urls),
-        Value::List(&texts(&urls.advertise_client)),
-        Value::List(&client_urls),
-        Value::List(&texts(&urls.listen_metrics)),
-    );
-    let (of_peers, listeners): (Vec<Bound>, Vec<Bound>) =
-        listeners.into_iter().partition(|bound| bound.port == Port::Peer);
-    let (late, early): (Vec<Bound>, Vec<Bound>) =
-        listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
-    let accepting_peers = accept(of_peers, &[(Port::Peer, vec![to_peers])], logger);
-    let mut accepting = accept(early, &lanes, logger);
-    let mut ending = Ending::new(removed.subscribe())?;
-    let end = match ending.unless(until_published(&door)).await {
-        Ok(()) => {
-            accepting.append(&mut accept(late, &lanes, logger));
-            init::notify_ready(logger);
-            ending.wait().await
-        }
-        Err(end) => end,
-    };
-    drop(lanes);
-    match &end {
-        End::Signal(_, name) => log!(logger, lines::RECEIVED_SIGNAL, *name),
-        End::Removed => {
-            log!(logger, lines::MEMBER_REMOVED, "the member has been permanently removed from the cluster");
-            log!(logger, lines::DATA_DIR_TO_REMOVE);
-        }
-    }
-    let (peers, clients) = (texts(&config.urls.advertise_peer), texts(&config.urls.advertise_client));
-    log!(
-        logger,
-        lines::CLOSING,
-        &config.member.name,
-        &config.member.data_dir,
-        Value::List(&peers),
-        Value::List(&clients)
-    );
-    accepting.into_iter().for_each(|task| task.abort());
-    let _ = stop.send(true);
-    drain(&net).await;
-    if matches!(end, End::Signal(..)) {
-        handover::hand_over(&door, config.heartbeat(), logger).await;
-    }
-    close(threads, &door);
-    log_peers(&config.urls, lines::STOPPING_PEERS, logger);
-    accepting_peers.into_iter().for_each(|task| task.abort());
-    door.peers.transport.stop();
-    let _ = stop_peers.send(true);
-    let _ = peer_thread.join();
-    log_peers(&config.urls, lines::STOPPED_PEERS, logger);
-    log!(
-        logger,
-        lines::CLOSED,
-        &config.member.name,
-        &config.member.data_dir,
-        Value::List(&peers),
-        Value::List(&clients)
-    );
-    Ok(match end {
-        End::Signal(signal, _) => Some(signal),
-        End::Removed => None,
-    })
-}
-
-fn log_peers(urls: &Urls, line: Line, logger: &Logger) {
-    urls.listen_peer.iter().for_each(|url| log!(logger, line, &url.address));
-}
-
-/// Starts an acceptor for each listener; it deals its connections out to the lanes of its port.
-fn accept(listeners: Vec<Bound>, lanes: &[(Port, Vec<mpsc::Sender<Accepted>>)], logger: &Logger) -> Vec<JoinTask> {
-    let connections = max_connections();
-    let acceptors = listeners.into_iter().map(|Bound { port, url, socket }| {
-        let lanes = lanes.iter().find(|(each, _)| *each == port).map(|(_, lanes)| lanes.clone()).unwrap_or_default();
-        let acceptor = Acceptor::new(socket, url.to_string(), lanes, connections, logger.clone());
-        match port {
-            Port::Peer => log!(logger, lines::SERVING_PEERS, &url.address),
-            Port::Metrics => log!(logger, lines::SERVING_METRICS, &url.address),
-            Port::Client | Port::ClientGrpc | Port::ClientHttp => {
-                log!(logger, lines::READY);
-                log!(logger, lines::SERVING_INSECURELY, port.traffic(), &url.address);
-            }
-        }
-        tokio::task::spawn_local(acceptor.run())
-    });
-    acceptors.collect()
-}
-
-fn texts(urls: &[Url]) -> Vec<String> {
-    urls.iter().map(ToString::to_string).collect()
+    let thread = PeerThread { runtime, site, hurry };
+    let threads = vec![spawn("peer", 0, move || thread.run(receiver, stopped))?];
+    Ok(Servers { threads, lanes: vec![(Port::Peer, vec![sender])], accepting: Vec::new(), stop })
 }
 
 /// Opens the data directory; one that another process holds is waited for a while.
@@ -447,7 +452,12 @@ async fn drain(net: &[JoinHandle<()>]) {
 fn close(threads: Vec<JoinHandle<()>>, door: &Door) {
     let _ = door.outlets.member.push(ferrite_member::Input::Stop);
     door.reads.close();
+    join(threads);
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
+        // One that panics takes the process with it; there is no other error.
         let _ = thread.join();
     }
 }
