@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use ferrite_raft::{Index, Term};
 use parking_lot::{Condvar, Mutex};
 
+use crate::store::effect_bytes;
 use crate::{Effect, Record, Revision};
 
 /// Slots of a chunk. A full chunk is closed, and the next effect opens another.
@@ -36,6 +37,8 @@ pub(crate) struct Window {
     directory: ArcSwap<Directory>,
     /// The last `main` that readers may be told of.
     published: AtomicU64,
+    /// What all effects that were ever appended add to the store's files.
+    appended_bytes: Arc<AtomicU64>,
     room: Room,
 }
 
@@ -79,7 +82,12 @@ impl Window {
             waiting: Mutex::new(()),
             changed: Condvar::new(),
         };
-        Arc::new(Window { directory: ArcSwap::default(), published: AtomicU64::new(published), room })
+        Arc::new(Window {
+            directory: ArcSwap::default(),
+            published: AtomicU64::new(published),
+            appended_bytes: Arc::default(),
+            room,
+        })
     }
 
     /// The record of a revision, if it is here.
@@ -94,6 +102,11 @@ impl Window {
 
     pub(crate) fn published_main(&self) -> u64 {
         self.published.load(Acquire)
+    }
+
+    /// Counts what is appended, in bytes of the store's files.
+    pub(crate) fn appended_bytes(&self) -> Arc<AtomicU64> {
+        self.appended_bytes.clone()
     }
 
     /// What all chunks take up in memory.
@@ -201,6 +214,8 @@ impl WindowWriter {
         let held = chunk.bytes.load(Relaxed) + bytes;
         chunk.bytes.store(held, Relaxed);
         self.window.room.bytes.fetch_add(bytes, Relaxed);
+        // Before the effect can be taken: what was taken is among what was appended.
+        self.window.appended_bytes.fetch_add(effect_bytes(&effect) as u64, Relaxed);
         let full = open.used + 1 == CHUNK_EFFECTS || held >= self.window.room.bound_bytes / CHUNKS_IN_BOUND;
         if full {
             chunk.end.store(open.used as u32 + 1, Release);

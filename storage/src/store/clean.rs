@@ -100,7 +100,7 @@ impl<V: Vfs> Store<V> {
 
     /// The deadest segment, with its neighbours if they have become small, if copying them is due.
     fn choose_segments(&mut self) -> Result<Option<Range<usize>>, StoreError> {
-        let Sizes { bytes_written, bytes_alive } = self.shared.sizes.get();
+        let Sizes { bytes_written, bytes_alive } = self.sizes();
         if !self.is_defragmenting && bytes_written * 10 <= bytes_alive * ALLOWED_TENTHS {
             return Ok(None);
         }

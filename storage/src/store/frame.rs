@@ -34,7 +34,7 @@ pub(super) fn row_bytes(key: usize, value: usize) -> usize {
 }
 
 /// What an effect adds to a frame.
-pub(super) fn effect_bytes(effect: &Effect) -> usize {
+pub(crate) fn effect_bytes(effect: &Effect) -> usize {
     let records: usize = effect.records.iter().map(|record| record_bytes(record.key_value.len())).sum();
     let rows: usize =
         effect.rows.iter().map(|row| row_bytes(row.key.len(), row.value.as_ref().map_or(0, Bytes::len))).sum();

@@ -82,7 +82,8 @@ impl<V: Vfs> Store<V> {
         // Nothing may be written there any more, whatever comes of this.
         other.is_poisoned = true;
         // Whoever asks how large the store is, asks for this one from now on.
-        self.shared.sizes = other.shared.sizes.clone();
+        let own = std::mem::replace(&mut self.shared.sizes, other.shared.sizes.clone());
+        self.shared.sizes.follow(&own);
         let place = other.home.dir.clone();
         self.change(|store| {
             replace(&store.home.vfs, &place, &store.home.dir)?;

@@ -49,6 +49,7 @@ use segment::{Sealed, Segments, Spare};
 pub use clean::Cleaned;
 pub use error::StoreError;
 pub use export::{Export, Plan};
+pub(crate) use frame::effect_bytes;
 pub use import::{ImportError, Imported};
 pub use install::{received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};
@@ -125,6 +126,8 @@ pub struct Store<V: Vfs> {
     drain: Drain,
     frame: FrameBuilder,
     last: Position,
+    /// What all effects that came from the window have added to frames.
+    taken_bytes: u64,
     /// Dead revisions whose records are still in the window.
     dying: Vec<Revision>,
     cleaning: Option<Cleaning<V>>,
@@ -266,11 +269,18 @@ impl<V: Vfs> Store<V> {
         Ok(())
     }
 
+    /// What is in the files.
     pub fn sizes(&self) -> Sizes {
-        self.shared.sizes.get()
+        let Segments { sealed, tail, .. } = &self.segments;
+        let written: u64 = sealed.iter().map(|sealed| sealed.entry.bytes).sum();
+        let alive: u64 = sealed.iter().map(|sealed| sealed.liveness.alive_bytes).sum();
+        Sizes {
+            bytes_written: written + tail.position + self.rows.dump_bytes,
+            bytes_alive: alive + tail.liveness.alive_bytes + self.rows.alive_bytes,
+        }
     }
 
-    /// The sizes for other threads, as they change.
+    /// The sizes for other threads, as they change, with what is on its way into the files.
     pub fn shared_sizes(&self) -> SharedSizes {
         self.shared.sizes.clone()
     }
@@ -314,7 +324,8 @@ impl<V: Vfs> Store<V> {
             let (frame, last) = (&mut self.frame, &mut self.last);
             let rows = &mut self.rows;
             self.drain.take(|effect| {
-                let length = (frame.len() + frame::effect_bytes(effect)) as u64;
+                let added = frame::effect_bytes(effect);
+                let length = (frame.len() + added) as u64;
                 if effects > 0 && length > max_bytes.min(room) {
                     return false;
                 }
@@ -327,6 +338,7 @@ impl<V: Vfs> Store<V> {
                 effect.rows.iter().for_each(|row| rows.apply(row.clone()));
                 let revision = effect.records.last().map_or(last.revision, |record| record.revision);
                 *last = Position { index: effect.index, term: effect.term, revision };
+                self.taken_bytes += added as u64;
                 effects += 1;
                 true
             });
@@ -452,13 +464,7 @@ impl<V: Vfs> Store<V> {
     }
 
     fn show_sizes(&self) {
-        let Segments { sealed, tail, .. } = &self.segments;
-        let written: u64 = sealed.iter().map(|sealed| sealed.entry.bytes).sum();
-        let alive: u64 = sealed.iter().map(|sealed| sealed.liveness.alive_bytes).sum();
-        self.shared.sizes.set(Sizes {
-            bytes_written: written + tail.position + self.rows.dump_bytes,
-            bytes_alive: alive + tail.liveness.alive_bytes + self.rows.alive_bytes,
-        });
+        self.shared.sizes.set(self.sizes(), self.taken_bytes);
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) fn open<V: Vfs>(
 
     let Reading { last, rows, .. } = reading;
     let window = Window::new(options.window_bytes, last.revision.main.max(1));
-    let shared = Shared { files: Arc::default(), sizes: SharedSizes::default(), sealed: Arc::new([]) };
+    let shared =
+        Shared { files: Arc::default(), sizes: SharedSizes::new(window.appended_bytes()), sealed: Arc::new([]) };
     let opened = Opened {
         applied: last.index,
         term: last.term,
@@ -85,6 +86,7 @@ pub(super) fn open<V: Vfs>(
         drain: Drain::new(window),
         frame: FrameBuilder::default(),
         last,
+        taken_bytes: 0,
         dying: Vec::new(),
         cleaning: None,
         is_defragmenting: false,

@@ -208,3 +208,39 @@ fn a_tail_whose_space_was_lost_waits_for_space() {
     copy.remove_capacity();
     assert_eq!(store.write(1).unwrap().effects, 1);
 }
+
+#[test]
+fn what_is_appended_is_counted_at_once_and_only_once() {
+    let disk = disk();
+    let (mut store, mut opened) = create(&disk, SMALL).unwrap();
+    let shared = store.shared_sizes();
+    let append = |opened: &mut Opened, index: u64| {
+        let records = vec![Record::new(Revision { main: index + 1, sub: 0 }, false, vec![7; 900].into())];
+        let row = RowChange { table: Table::Meta, key: index.to_string().into(), value: Some("x".into()) };
+        opened.window.append(Effect { index: Index(index), term: Term(1), records, rows: vec![row] });
+    };
+    // Alive bytes are exact: nothing dies here.
+    let each = (frame::record_bytes(900) + frame::row_bytes(1, 1)) as u64;
+    for index in 1..=8 {
+        append(&mut opened, index);
+        assert_eq!(shared.get().bytes_alive, index * each);
+        assert!(shared.get().bytes_written >= shared.get().bytes_alive);
+        if index % 3 == 0 {
+            store.write(1).unwrap();
+            assert_eq!(shared.get().bytes_alive, index * each, "some of it is in the files, some is not");
+        }
+    }
+    while store.write(u64::MAX).unwrap().effects > 0 {}
+    assert_eq!(shared.get(), store.sizes());
+
+    // A store that takes its place goes on with the same sizes, and counts what comes by its own window.
+    let other = Path::new("/member/other");
+    let (mut received, mut opened) = Store::create(disk, other, IDENTITY, SMALL).unwrap();
+    append(&mut opened, 1);
+    received.take_the_place_of(&mut store).unwrap();
+    assert_eq!(shared.get().bytes_alive, each);
+    append(&mut opened, 2);
+    assert_eq!(shared.get().bytes_alive, 2 * each);
+    while received.write(u64::MAX).unwrap().effects > 0 {}
+    assert_eq!(shared.get(), received.sizes());
+}
