@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use ferrite_raft::{Entry, EntryKind, HardState, Index, NodeId};
+use ferrite_raft::{Entry, HardState, Index, NodeId};
 use ferrite_state::RequestId;
 use ferrite_state::cluster::{Cluster, Member};
 use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange, Proposal};
@@ -32,7 +32,7 @@ pub(crate) fn stand_alone(
     // Who there is, and whether it votes.
     let voters = conf.voters.iter().map(|voter| (*voter, true));
     let mut members: BTreeMap<NodeId, bool> = voters.chain(conf.learners.iter().map(|id| (*id, false))).collect();
-    for entry in entries.iter().filter(|entry| entry.index > applied && entry.kind != EntryKind::Normal) {
+    for entry in entries.iter().filter(|entry| entry.index > applied && entry.change().is_some()) {
         if let Command::ConfChange(change) = Proposal::parse(entry)?.command {
             match change.change {
                 MemberChange::Add { as_voter, .. } => _ = members.insert(change.node, as_voter),
@@ -57,8 +57,7 @@ pub(crate) fn stand_alone(
     let entry = |(index, change): (u64, ConfChange)| Entry {
         term: hard_state.term,
         index: Index(index),
-        kind: EntryKind::ConfChange,
-        data: change.encode(RequestId(0)),
+        payload: change.proposed_as(RequestId(0)).into(),
     };
     let appended: Vec<Entry> = (last.0 + 1..).zip(changes).map(entry).collect();
     hard_state.commit = Index(last.0 + appended.len() as u64);
@@ -75,8 +74,7 @@ mod tests {
     fn add(index: u64, node: u64, as_voter: bool) -> Entry {
         let member = Member { id: NodeId(node), peer_urls: vec![format!("http://{node}:1")], ..Member::default() };
         let change = ConfChange { node: NodeId(node), change: MemberChange::Add { member, as_voter } };
-        let data = change.encode(RequestId(0));
-        Entry { term: Term(1), index: Index(index), kind: EntryKind::ConfChange, data }
+        Entry { term: Term(1), index: Index(index), payload: change.proposed_as(RequestId(0)).into() }
     }
 
     /// What is appended to a log that adds 1, 2, as a learner 3, and 4, if it has that many entries and commits that far.

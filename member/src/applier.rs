@@ -325,7 +325,6 @@ fn for_raft(change: Option<ConfChange>) -> ConfChangeV2 {
 mod tests {
     use ferrite_observe::metrics::Registry;
     use ferrite_proto::etcdserverpb as pb;
-    use ferrite_raft::EntryKind;
     use ferrite_state::Settings;
     use ferrite_state::command::{Caller, encode};
     use ferrite_storage::{Table, in_memory};
@@ -354,7 +353,7 @@ mod tests {
         let (mut entries, mut waiters) = (Vec::new(), Vec::new());
         for (number, request) in (first..).zip(requests) {
             let data = encode(RequestId(number), &Caller::default(), request);
-            entries.push(Entry { index: Index(number), term: Term(1), kind: EntryKind::Normal, data });
+            entries.push(Entry { index: Index(number), term: Term(1), payload: data.into() });
             waiters.push((RequestId(number), Waits::Client(Client(number))));
         }
         ApplyJob::Apply(Apply { entries, waiters })

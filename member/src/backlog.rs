@@ -32,7 +32,7 @@ impl<N> Default for Waiting<N> {
 
 impl<N: PartialOrd> Waiting<N> {
     fn add(&mut self, number: N, entries: &[Entry]) {
-        let bytes = entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum();
+        let bytes = entries.iter().map(Entry::memory_len).sum();
         self.batches.push_back((number, bytes));
         self.bytes += bytes;
     }
@@ -78,7 +78,11 @@ mod tests {
 
     #[test]
     fn entries_wait_while_too_much_is_under_way_and_nothing_else_does() {
-        let entry = |index| Entry { index: Index(index), data: vec![0; MAX_BYTES / 2].into(), ..Entry::default() };
+        let entry = |index| Entry {
+            index: Index(index),
+            payload: bytes::Bytes::from(vec![0; MAX_BYTES / 2]).into(),
+            ..Entry::default()
+        };
         let message = |body| Message { to: NodeId(1), from: NodeId(2), term: Term(1), body };
         let append = |entries: Vec<Entry>| {
             message(Body::Append { prev: LogPosition::default(), entries: entries.into(), commit: Index(0) })

@@ -10,8 +10,8 @@
 use std::path::{Path, PathBuf};
 
 use ferrite_raft::{
-    BoxedLogger, Config, Entry, EntryKind, HardState, Index, MemoryLog, NewError, NodeId, RawNode, Rules, Snapshot,
-    SnapshotMeta, Term,
+    BoxedLogger, Config, Entry, HardState, Index, MemoryLog, NewError, NodeId, RawNode, Rules, Snapshot, SnapshotMeta,
+    Term,
 };
 use ferrite_state::cluster::{self, Member};
 use ferrite_state::command::{CommandError, ConfChange, MemberChange};
@@ -338,5 +338,5 @@ fn found<V: Vfs>(
 /// Every member of a new cluster begins with the same entries: one that adds each member, in the order of their ids.
 fn first_entry(index: u64, member: Member) -> Entry {
     let change = ConfChange { node: member.id, change: MemberChange::Add { member, as_voter: true } };
-    Entry { term: Term(1), index: Index(index), kind: EntryKind::ConfChange, data: change.encode(RequestId(0)) }
+    Entry { term: Term(1), index: Index(index), payload: change.proposed_as(RequestId(0)).into() }
 }

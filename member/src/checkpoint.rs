@@ -31,7 +31,7 @@ impl Checkpoints {
 
     /// More has been written to the log.
     pub fn grow(&mut self, entries: &[Entry]) {
-        self.bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+        self.bytes += entries.iter().map(|entry| entry.payload.encoded_len()).sum::<u64>();
     }
 
     /// The index at which a checkpoint has to be taken now, if any. One at a time.
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn one_is_due_after_so_many_bytes() {
         let mut checkpoints = Checkpoints::new(LIMITS, Index(0));
-        checkpoints.grow(&[Entry { data: Bytes::from(vec![0; 101]), ..Entry::default() }]);
+        checkpoints.grow(&[Entry { payload: Bytes::from(vec![0; 101]).into(), ..Entry::default() }]);
         assert_eq!(checkpoints.due(Index(0)), None, "nothing has been applied");
         assert_eq!(checkpoints.due(Index(1)), Some(Index(1)));
         assert_eq!(checkpoints.done(Index(1)), Index(1));

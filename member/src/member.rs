@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, LogStore,
-    MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, Snapshot, SoftState, Term,
+    Body, ChangeError, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Entry, HardState, Index, LogStore, MemoryLog,
+    Message, NodeId, RawNode, Ready, RoleKind, SaveTicket, Snapshot, SoftState, Term,
 };
 use ferrite_state::RequestId;
 use ferrite_state::cluster::ClusterVersion;
@@ -650,7 +650,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 self.reads.fail_unconfirmed(ReadFailed::LeaderChanged, &mut out.reads);
             }
         }
-        let changes = ready.committed.iter().filter(|entry| entry.kind != EntryKind::Normal);
+        let changes = ready.committed.iter().filter(|entry| entry.change().is_some());
         self.held.changes += changes.count();
         self.send(ready.messages, out);
         if let Some(hard_state) = ready.hard_state {

@@ -97,7 +97,7 @@ impl Receiver {
 
 /// What a message takes in memory, its entries' data included.
 pub fn message_bytes(message: &Message) -> usize {
-    let entries = |entries: &[Entry]| entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum();
+    let entries = |entries: &[Entry]| entries.iter().map(Entry::memory_len).sum();
     MESSAGE_BYTES
         + match &message.body {
             Body::Append { entries: list, .. } | Body::Propose(list) => entries(list),
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn proposal(length: usize) -> Message {
-        let entry = Entry { data: vec![0; length].into(), ..Entry::default() };
+        let entry = Entry { payload: bytes::Bytes::from(vec![0; length]).into(), ..Entry::default() };
         Message { to: NodeId(1), from: NodeId(2), term: Term(0), body: Body::Propose(vec![entry].into()) }
     }
 

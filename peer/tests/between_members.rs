@@ -11,9 +11,7 @@ use ferrite_observe::metrics::Registry;
 use ferrite_peer::{
     Database, Delivery, Door, Impatient, Local, Owner, Plain, ReceiveSnapshot, Timeouts, Transport, Version,
 };
-use ferrite_raft::{
-    Body, ConfState, Entry, EntryKind, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term,
-};
+use ferrite_raft::{Body, ConfState, Entry, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -198,8 +196,7 @@ fn heartbeat(from: NodeId, to: NodeId, commit: u64) -> Message {
 }
 
 fn append(from: NodeId, to: NodeId, index: u64, length: usize) -> Message {
-    let entry =
-        Entry { term: Term(2), index: Index(index), kind: EntryKind::Normal, data: vec![index as u8; length].into() };
+    let entry = Entry { term: Term(2), index: Index(index), payload: Bytes::from(vec![index as u8; length]).into() };
     let prev = LogPosition { term: Term(2), index: Index(index - 1) };
     Message {
         to,

@@ -64,10 +64,9 @@ impl<L: LogStore> Raft<L> {
         for peer in peers {
             let change = MemberChange { kind: ChangeKind::AddNode, node: peer.id };
             let change: ConfChange = ConfChangeV1 { id: 0, change, context: peer.context.clone() }.into();
-            let (kind, data) = change.to_entry_parts();
-            self.core.append(Entry { kind, data, ..Entry::default() });
+            self.core.append(Entry { payload: change.clone().into(), ..Entry::default() });
             self.core.log.commit_to(self.core.log.last_index());
-            let added = self.apply_conf_change(&change.into_v2());
+            let added = self.apply_conf_change(&change.to_v2());
             assert!(added.is_ok(), "a voter can be added to an empty cluster: {added:?}");
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::ready::OwnVote;
 use crate::ready::RoleKind;
 use crate::role::Role;
 use crate::role::candidate::Candidate;
-use crate::types::{EntryKind, LogPosition, NodeId, Term};
+use crate::types::{LogPosition, NodeId, Term};
 
 impl<L: LogStore> Raft<L> {
     /// Starts an election, with a pre-vote if that is the rule.
@@ -198,6 +198,6 @@ impl<L: LogStore> Core<L> {
     /// A node that has not applied a committed change may not know who its voters are.
     fn has_unapplied_conf_change(&self) -> bool {
         let (applied, committed) = (self.log.applied(), self.log.committed());
-        self.log.pages(applied.next(), committed).any(|page| page.iter().any(|entry| entry.kind != EntryKind::Normal))
+        self.log.pages(applied.next(), committed).any(|page| page.iter().any(|entry| entry.change().is_some()))
     }
 }

@@ -54,7 +54,7 @@ impl fmt::Display for NewError {
 
 impl std::error::Error for NewError {}
 
-/// Why a proposal was not taken: nothing of it is in the log. All but a malformed one may be proposed again later. One that
+/// Why a proposal was not taken: nothing of it is in the log. All but an empty one may be proposed again later. One that
 /// was taken may still be lost with its leader (thesis, 3.5), or be refused by the leader that it was handed on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposeError {
@@ -68,8 +68,8 @@ pub enum ProposeError {
     QuotaExceeded,
     /// The leader is no longer a member (thesis, 4.2.2).
     Removed,
-    /// It has no entry, or a change of members that cannot be read.
-    Malformed,
+    /// It holds no entry.
+    Empty,
 }
 
 impl fmt::Display for ProposeError {
@@ -80,7 +80,7 @@ impl fmt::Display for ProposeError {
             ProposeError::TransferInProgress => "leadership is being transferred",
             ProposeError::QuotaExceeded => "too much is uncommitted",
             ProposeError::Removed => "the leader is no longer a member",
-            ProposeError::Malformed => "it cannot be read",
+            ProposeError::Empty => "it holds no entry",
         };
         write!(f, "raft proposal dropped: {why}")
     }

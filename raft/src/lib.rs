@@ -43,8 +43,8 @@ pub use log::memory::MemoryLog;
 pub use log::store::{LogError, LogStore};
 pub use logger::{BoxedLogger, Level, Logger, Silent};
 pub use membership::{
-    ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfStateError, DecodeError, MemberChange,
-    Membership, Transition,
+    ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfStateError, MemberChange, Membership,
+    Transition,
 };
 pub use message::{Body, Message, Verdict, VoteKind, VoteRequest};
 pub use progress::{InflightLimits, Inflights, Peers, Phase, Progress};
@@ -54,4 +54,4 @@ pub use ready::{Advance, OwnAcks, OwnVote, PlainReady, ReadState, Ready, RoleKin
 pub use status::Status;
 #[cfg(feature = "trace")]
 pub use trace::{BoxedTracer, Tracer};
-pub use types::{ConfState, Entry, EntryKind, HardState, Index, LogPosition, NodeId, Snapshot, SnapshotMeta, Term};
+pub use types::{ConfState, Entry, HardState, Index, LogPosition, NodeId, Payload, Snapshot, SnapshotMeta, Term};

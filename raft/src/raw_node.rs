@@ -126,7 +126,7 @@ impl<L: LogStore> RawNode<L> {
     /// # Errors
     /// If nobody leads, or the leader takes nothing now: try again later.
     pub fn propose(&mut self, data: Bytes) -> Result<(), ProposeError> {
-        self.raft.propose(&mut [Entry { data, ..Entry::default() }])
+        self.raft.propose(&mut [Entry { payload: data.into(), ..Entry::default() }])
     }
 
     /// Proposes several entries as one: all are taken or none, and followers get them in one message (thesis, 10.2.2).
@@ -134,7 +134,8 @@ impl<L: LogStore> RawNode<L> {
     /// # Errors
     /// As `propose`; also if there is none.
     pub fn propose_batch(&mut self, data: impl IntoIterator<Item = Bytes>) -> Result<(), ProposeError> {
-        let mut entries: Entries = data.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
+        let mut entries: Entries =
+            data.into_iter().map(|data| Entry { payload: data.into(), ..Entry::default() }).collect();
         self.raft.propose(entries.as_mut_slice())
     }
 
@@ -144,8 +145,7 @@ impl<L: LogStore> RawNode<L> {
     /// # Errors
     /// As `propose`.
     pub fn propose_conf_change(&mut self, change: impl Into<ConfChange>) -> Result<(), ProposeError> {
-        let (kind, data) = change.into().to_entry_parts();
-        self.raft.propose(&mut [Entry { kind, data, ..Entry::default() }])
+        self.raft.propose(&mut [Entry { payload: change.into().into(), ..Entry::default() }])
     }
 
     /// Puts a committed change of members into force (thesis, 4.1; unlike there, not when it is appended), and returns the

@@ -1,8 +1,11 @@
 //! The numbers of Raft, and what is saved and sent, in Raft's own words.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::membership::ConfChange;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -58,16 +61,43 @@ pub struct LogPosition {
     pub index: Index,
 }
 
-/// What kind of thing an entry holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum EntryKind {
-    /// Data of the state machine; empty when a new leader opens its term.
-    #[default]
-    Normal,
-    /// A change of one member, in the form of raftpb's `ConfChange`.
-    ConfChange,
-    /// A change of members, in the form of raftpb's `ConfChangeV2`.
-    ConfChangeV2,
+/// What an entry holds (Raft thesis, 3.5 and 4.1). An owner who saves or sends entries writes it in a form of its own choice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Payload {
+    /// For the state machine: what the owner proposed, which Raft does not look into. Empty where a new leader opens its
+    /// term (6.4), and in the place of a change of members that was refused.
+    Data(Bytes),
+    /// A change of members. Shared, for entries are cloned on their way to the log and to each follower.
+    Change(Arc<ConfChange>),
+}
+
+impl Payload {
+    /// How many bytes it is in etcd's log, which limits count. A change that only leaves the joint configuration has none,
+    /// so that no limit refuses it.
+    pub fn encoded_len(&self) -> u64 {
+        match self {
+            Payload::Data(data) => data.len() as u64,
+            Payload::Change(change) => change.encoded_len(),
+        }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Payload {
+        Payload::Data(Bytes::new())
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(data: Bytes) -> Payload {
+        Payload::Data(data)
+    }
+}
+
+impl<C: Into<ConfChange>> From<C> for Payload {
+    fn from(change: C) -> Payload {
+        Payload::Change(Arc::new(change.into()))
+    }
 }
 
 /// One entry of the log (Raft thesis, 3.5).
@@ -77,23 +107,47 @@ pub struct Entry {
     pub term: Term,
     /// Its place in the log.
     pub index: Index,
-    /// What `data` is.
-    pub kind: EntryKind,
     /// What the owner proposed, or a change of members.
-    pub data: Bytes,
+    pub payload: Payload,
+}
+
+/// The length of a field of protobuf that is a number below field 16, tag included: bytes.
+pub(crate) fn number_len(value: u64) -> u64 {
+    let bits = u64::from(u64::BITS - (value | 1).leading_zeros());
+    1 + bits.div_ceil(7)
+}
+
+/// The same of a field of so many bytes; one without any is left out.
+pub(crate) fn bytes_len(length: u64) -> u64 {
+    if length == 0 { 0 } else { number_len(length) + length }
 }
 
 impl Entry {
-    /// How long the entry is as raftpb writes it since etcd 3.7, without the type of a normal one: what limits count.
+    /// How many bytes the entry is as raftpb writes it since etcd 3.7, without the type of a normal one: what limits count.
     pub fn encoded_len(&self) -> u64 {
-        fn field(value: u64) -> u64 {
-            let bits = u64::from(u64::BITS - (value | 1).leading_zeros());
-            1 + bits.div_ceil(7)
+        let kind = if self.change().is_some() { 2 } else { 0 };
+        kind + number_len(self.term.0) + number_len(self.index.0) + bytes_len(self.payload.encoded_len())
+    }
+
+    /// How many bytes it takes in memory, its data included.
+    pub fn memory_len(&self) -> usize {
+        size_of::<Entry>() + self.payload.encoded_len() as usize
+    }
+
+    /// The change of members that it holds, if it holds one.
+    pub fn change(&self) -> Option<&ConfChange> {
+        match &self.payload {
+            Payload::Data(_) => None,
+            Payload::Change(change) => Some(change),
         }
-        let kind = if self.kind == EntryKind::Normal { 0 } else { 2 };
-        let length = self.data.len() as u64;
-        let data = if length == 0 { 0 } else { field(length) + length };
-        kind + field(self.term.0) + field(self.index.0) + data
+    }
+
+    /// The data for the state machine: none where it holds a change of members.
+    pub fn data(&self) -> Option<&Bytes> {
+        match &self.payload {
+            Payload::Data(data) => Some(data),
+            Payload::Change(_) => None,
+        }
     }
 
     pub(crate) fn position(&self) -> LogPosition {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ferrite_raft::{
-    ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, Config, Index, MemberChange, MemoryLog, Message, NodeId,
-    RawNode, Silent, Snapshot, SnapshotMeta, StorageWrites, Term, Tracer,
+    ChangeKind, ConfChangeV1, ConfChangeV2, Config, Entry, Index, MemberChange, MemoryLog, Message, NodeId, RawNode,
+    Silent, Snapshot, SnapshotMeta, StorageWrites, Term, Tracer,
 };
 
 #[derive(Clone, Default)]
@@ -50,9 +50,8 @@ impl Cluster {
                     let log = node.log_mut();
                     log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
                     self.network.extend(ready.messages);
-                    for change in ready.committed.iter().filter_map(ConfChange::from_entry) {
-                        let change = change.expect("a change that can be read").into_v2();
-                        node.apply_conf_change(&change).expect("a change that fits");
+                    for change in ready.committed.iter().filter_map(Entry::change) {
+                        node.apply_conf_change(&change.to_v2()).expect("a change that fits");
                     }
                     node.advance(ready.advance);
                 }

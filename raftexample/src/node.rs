@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ferrite_peer::Transport;
 use ferrite_raft::{
     Body, ChangeError, ConfChange, ConfChangeV2, ConfState, Entry, Index, LogStore, MemoryLog, Message, NodeId,
-    PlainReady, ProposeError, RawNode, RoleKind, Snapshot, SoftState,
+    Payload, PlainReady, ProposeError, RawNode, RoleKind, Snapshot, SoftState,
 };
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
@@ -199,10 +199,9 @@ impl Node {
     fn apply(&mut self, entry: &Entry) -> Result<(), NodeError> {
         let refused = |why: &dyn std::fmt::Display| NodeError::Entry { index: entry.index, why: why.to_string() };
         self.place.applied = entry.index;
-        match ConfChange::from_entry(entry) {
-            None => self.state.write().put(entry.data.clone()).map_err(|why| refused(&why)),
-            Some(Err(why)) => Err(refused(&why)),
-            Some(Ok(change)) => self.change_members(&change.into_v2()).map_err(|why| refused(&why)),
+        match &entry.payload {
+            Payload::Data(data) => self.state.write().put(data.clone()).map_err(|why| refused(&why)),
+            Payload::Change(change) => self.change_members(&change.to_v2()).map_err(|why| refused(&why)),
         }
     }
 

@@ -20,7 +20,7 @@ use ferrite_member::{
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_raft::{Entry, EntryKind, Index, Message};
+use ferrite_raft::{Entry, Index, Message, Payload};
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::command::{Caller, encode};
 use ferrite_state::{RequestId, Shared};
@@ -365,6 +365,6 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
 /// Empties an entry now and then, as if it said nothing.
 fn skip_some(entries: &mut [Entry]) {
     const ONE_IN: u64 = 50;
-    let skipped = entries.iter_mut().filter(|entry| entry.index.0 % ONE_IN == 0 && entry.kind == EntryKind::Normal);
-    skipped.for_each(|entry| entry.data.clear());
+    let skipped = entries.iter_mut().filter(|entry| entry.index.0 % ONE_IN == 0 && entry.change().is_none());
+    skipped.for_each(|entry| entry.payload = Payload::default());
 }

@@ -31,7 +31,7 @@ impl Machine {
     /// From the entry's bytes to a published revision.
     fn apply(&mut self, data: Bytes) {
         self.index += 1;
-        let entry = ferrite_raft::Entry { index: Index(self.index), term: Term(1), data, ..Default::default() };
+        let entry = ferrite_raft::Entry { index: Index(self.index), term: Term(1), payload: data.into() };
         let proposal = Proposal::parse(&entry).expect("a well-formed entry");
         let applied = self.state.apply(entry.index, entry.term, &proposal.command, Want::Answer).expect("no disk");
         black_box(&applied.outcome);

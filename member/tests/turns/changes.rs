@@ -3,13 +3,13 @@
 use std::sync::mpsc::channel;
 
 use ferrite_member::{Input, Inquiry};
-use ferrite_raft::{ChangeKind, EntryKind};
+use ferrite_raft::ChangeKind;
 
 use crate::rig::{ME, Rig, applied, proposed};
 
 /// How many changes of members are in the log.
 fn changes(rig: &Rig) -> usize {
-    rig.saved.iter().filter(|entry| entry.kind == EntryKind::ConfChange).count()
+    rig.saved.iter().filter(|entry| entry.change().is_some()).count()
 }
 
 /// A member that leads, and has committed a learner that it does not know to be applied.

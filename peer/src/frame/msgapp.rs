@@ -160,7 +160,7 @@ impl Reader {
 
     fn entry(&self, bytes: Bytes) -> Result<Entry, FrameError> {
         let entry: raftpb::Entry = ferrite_proto::wire::decode(shape_of::<raftpb::Entry>(), bytes)?;
-        let entry = Entry::try_from(entry).map_err(ferrite_proto::raft::MessageError::UnknownEntryKind)?;
+        let entry = Entry::try_from(entry).map_err(ferrite_proto::raft::MessageError::Entry)?;
         Ok(entry)
     }
 

@@ -1,5 +1,5 @@
 use bytes::{BufMut, Bytes, BytesMut};
-use ferrite_raft::{Body, Entry, EntryKind, Index, LogPosition, Message, NodeId, Term};
+use ferrite_raft::{Body, Entry, Index, LogPosition, Message, NodeId, Term};
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn at(term: u64, index: u64) -> LogPosition {
 }
 
 fn entry(term: u64, index: u64, length: usize) -> Entry {
-    Entry { term: Term(term), index: Index(index), kind: EntryKind::Normal, data: vec![7; length].into() }
+    Entry { term: Term(term), index: Index(index), payload: Bytes::from(vec![7; length]).into() }
 }
 
 fn message(term: u64, body: Body) -> Message {
@@ -56,7 +56,7 @@ fn what_is_written_is_read_however_it_is_cut() {
     let others = vec![
         message(5, Body::Heartbeat { commit: Index(3), context: Bytes::from_static(b"12345678") }),
         message(5, Body::AppendAccepted { index: Index(7) }),
-        message(0, Body::Propose(vec![Entry { data: Bytes::from_static(b"x"), ..Entry::default() }].into())),
+        message(0, Body::Propose(vec![Entry { payload: Bytes::from_static(b"x").into(), ..Entry::default() }].into())),
     ];
     for (stream, messages) in [(Stream::MsgApp, appends), (Stream::Message, others)] {
         let bytes = write(stream, &messages);

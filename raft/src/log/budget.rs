@@ -40,7 +40,7 @@ impl ApplyBudget {
     pub fn take(&mut self, entries: &[Entry], until: Index) {
         let Some(last) = entries.last() else { return };
         let size = entries.iter().map(Entry::encoded_len).sum();
-        let data_len = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let data_len = entries.iter().map(|entry| entry.payload.encoded_len()).sum();
         self.batches.push_back(Batch { last: last.index, size, data_len });
         self.out_size += size;
         self.spent = self.out_size >= self.max_size || last.index < until;
@@ -64,7 +64,7 @@ mod tests {
     use bytes::Bytes;
 
     fn entry(index: u64) -> Entry {
-        Entry { index: Index(index), data: Bytes::from_static(b"0123456789"), ..Entry::default() }
+        Entry { index: Index(index), payload: Bytes::from_static(b"0123456789").into(), ..Entry::default() }
     }
 
     #[test]

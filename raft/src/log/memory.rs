@@ -173,7 +173,7 @@ impl MemoryLog {
 }
 
 fn held_bytes(entry: &Entry) -> u64 {
-    (size_of::<Entry>() + entry.data.len()) as u64
+    entry.memory_len() as u64
 }
 
 impl LogStore for MemoryLog {
@@ -241,7 +241,7 @@ mod tests {
     use crate::types::NodeId;
 
     fn entry(index: u64, term: u64) -> Entry {
-        Entry { index: Index(index), term: Term(term), data: Bytes::from_static(b"12345"), ..Entry::default() }
+        Entry { index: Index(index), term: Term(term), payload: Bytes::from_static(b"12345").into() }
     }
 
     fn log(terms: &[u64]) -> MemoryLog {

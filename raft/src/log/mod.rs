@@ -21,7 +21,7 @@ use crate::log::store::{LogError, LogStore};
 use crate::log::unsaved::Unsaved;
 use crate::logger::{BoxedLogger, line};
 use crate::mutation::{Mutation, planted};
-use crate::types::{Entry, EntryKind, HardState, Index, LogPosition, Snapshot, Term};
+use crate::types::{Entry, HardState, Index, LogPosition, Snapshot, Term};
 
 #[derive(Debug)]
 pub struct RaftLog<L> {
@@ -324,7 +324,7 @@ impl<L: LogStore> RaftLog<L> {
     /// Where the changes of members are from an index on.
     pub fn indices_of_changes(&self, from: Index) -> Vec<Index> {
         let entries = self.pages(from, self.last_index()).flatten();
-        entries.filter(|entry| entry.kind != EntryKind::Normal).map(|entry| entry.index).collect()
+        entries.filter(|entry| entry.change().is_some()).map(|entry| entry.index).collect()
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, LogError> {
@@ -361,7 +361,7 @@ mod tests {
     use bytes::Bytes;
 
     fn entry(index: u64, term: u64) -> Entry {
-        Entry { index: Index(index), term: Term(term), data: Bytes::from_static(b"data"), ..Entry::default() }
+        Entry { index: Index(index), term: Term(term), payload: Bytes::from_static(b"data").into() }
     }
 
     fn at(term: u64, index: u64) -> LogPosition {

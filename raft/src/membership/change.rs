@@ -4,11 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::membership::DecodeError;
-use crate::types::{Entry, EntryKind, NodeId};
+use crate::types::{NodeId, bytes_len, number_len};
 
 /// A change of members, in one of the two forms that the log knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConfChange {
     /// Of one member.
     V1(ConfChangeV1),
@@ -17,7 +16,7 @@ pub enum ConfChange {
 }
 
 /// A change of one member (Raft thesis, 4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfChangeV1 {
     /// Chosen by the owner to find its request again; Raft does not look at it.
     pub id: u64,
@@ -28,7 +27,7 @@ pub struct ConfChangeV1 {
 }
 
 /// Any number of changes that come into force together. None at all: leave the joint configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConfChangeV2 {
     /// How it comes into force.
     pub transition: Transition,
@@ -39,7 +38,7 @@ pub struct ConfChangeV2 {
 }
 
 /// What becomes of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberChange {
     /// What becomes of the node.
     pub kind: ChangeKind,
@@ -48,7 +47,7 @@ pub struct MemberChange {
 }
 
 /// What can become of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
     /// It becomes a voter.
     #[default]
@@ -62,7 +61,7 @@ pub enum ChangeKind {
 }
 
 /// How the change comes into force (Raft thesis, 4.1 and 4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// At once if at most one member changes, else as `JointImplicit`.
     #[default]
@@ -74,30 +73,28 @@ pub enum Transition {
 }
 
 impl ConfChange {
-    /// The change that an entry holds; `None` for a normal entry.
-    pub fn from_entry(entry: &Entry) -> Option<Result<ConfChange, DecodeError>> {
-        match entry.kind {
-            EntryKind::Normal => None,
-            EntryKind::ConfChange => Some(ConfChangeV1::decode(&entry.data).map(ConfChange::V1)),
-            EntryKind::ConfChangeV2 => Some(ConfChangeV2::decode(&entry.data).map(ConfChange::V2)),
-        }
-    }
-
-    /// The kind and the data of the entry that carries the change.
-    pub fn to_entry_parts(&self) -> (EntryKind, Bytes) {
+    /// How many bytes it is in etcd's log, with every number written: what limits count. None if it only leaves the joint
+    /// configuration.
+    pub(crate) fn encoded_len(&self) -> u64 {
         match self {
-            ConfChange::V1(change) => (EntryKind::ConfChange, change.encode()),
-            ConfChange::V2(change) => (EntryKind::ConfChangeV2, change.encode()),
+            ConfChange::V1(ConfChangeV1 { id, change, context }) => {
+                number_len(*id) + change.encoded_len() + bytes_len(context.len() as u64)
+            }
+            ConfChange::V2(change) if change.is_empty() => 0,
+            ConfChange::V2(ConfChangeV2 { transition: _, changes, context }) => {
+                let changes: u64 = changes.iter().map(|change| bytes_len(change.encoded_len())).sum();
+                number_len(0) + changes + bytes_len(context.len() as u64)
+            }
         }
     }
 
     /// The same change in the newer form.
-    pub fn into_v2(self) -> ConfChangeV2 {
+    pub fn to_v2(&self) -> ConfChangeV2 {
         match self {
-            ConfChange::V1(ConfChangeV1 { change, context, .. }) => {
-                ConfChangeV2 { transition: Transition::Auto, changes: vec![change], context }
+            ConfChange::V1(ConfChangeV1 { id: _, change, context }) => {
+                ConfChangeV2 { transition: Transition::Auto, changes: vec![*change], context: context.clone() }
             }
-            ConfChange::V2(change) => change,
+            ConfChange::V2(change) => change.clone(),
         }
     }
 }
@@ -122,7 +119,18 @@ pub(crate) enum Step {
     LeaveJoint,
 }
 
+impl MemberChange {
+    fn encoded_len(&self) -> u64 {
+        number_len(0) + number_len(self.node.0)
+    }
+}
+
 impl ConfChangeV2 {
+    /// Whether it says nothing but to leave the joint configuration.
+    pub fn is_empty(&self) -> bool {
+        *self == ConfChangeV2::default()
+    }
+
     pub(crate) fn step(&self) -> Step {
         match (self.transition, self.changes.len()) {
             (Transition::Auto, 0) => Step::LeaveJoint,

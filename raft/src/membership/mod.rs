@@ -12,14 +12,12 @@
 
 mod apply;
 mod change;
-mod codec;
 mod restore;
 
 use std::fmt;
 
 pub use apply::ChangeError;
 pub use change::{ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, MemberChange, Transition};
-pub use codec::DecodeError;
 pub use restore::ConfStateError;
 
 use crate::quorum::JointQuorum;

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::error::ProposeError;
 use crate::log::store::LogStore;
 use crate::logger::{line, traced};
-use crate::membership::{ConfChange, ConfChangeV2};
+use crate::membership::ConfChangeV2;
 use crate::message::Body;
 use crate::mutation::{Mutation, planted};
 use crate::progress::Peers;
@@ -17,7 +17,7 @@ use crate::quorum::VoteResult;
 use crate::ready::ReadState;
 use crate::role::Change;
 use crate::role::reads::{ReadRequest, Reads};
-use crate::types::{Entry, EntryKind, Index, NodeId};
+use crate::types::{Entry, Index, NodeId};
 
 #[derive(Debug)]
 pub struct Leader {
@@ -93,7 +93,7 @@ impl Leader {
     /// Takes entries into the log, all or none. They are moved out of `entries`.
     pub fn propose<L: LogStore>(&mut self, core: &mut Core<L>, entries: &mut [Entry]) -> Result<(), ProposeError> {
         if entries.is_empty() {
-            return Err(ProposeError::Malformed);
+            return Err(ProposeError::Empty);
         }
         if self.peers.get(core.id).is_none() {
             return Err(ProposeError::Removed);
@@ -111,11 +111,13 @@ impl Leader {
         let mut index = core.log.last_index();
         for entry in entries.iter_mut() {
             index = index.next();
-            if entry.kind != EntryKind::Normal {
-                self.admit_conf_change(core, entry, index)?;
+            if let Some(change) = entry.change()
+                && !self.admits(core, &change.to_v2(), index)
+            {
+                *entry = Entry::default();
             }
         }
-        let data_len: u64 = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let data_len: u64 = entries.iter().map(|entry| entry.payload.encoded_len()).sum();
         // An empty proposal is always taken, and so is the first: a leader must be able to open its term and to leave a
         // joint configuration, and a proposal above the limit must not wait for ever.
         let over = self.uncommitted_size.saturating_add(data_len) > core.limits.max_uncommitted_size;
@@ -130,7 +132,7 @@ impl Leader {
         }
         self.uncommitted_size += data_len;
         #[cfg(feature = "trace")]
-        for _normal in entries.iter().filter(|entry| entry.kind == EntryKind::Normal) {
+        for _normal in entries.iter().filter(|entry| entry.change().is_none()) {
             traced!(core, Replicate);
         }
         for entry in entries {
@@ -141,15 +143,8 @@ impl Leader {
         Ok(())
     }
 
-    /// Lets a configuration change pass, or empties it if another one is under way or it does not fit.
-    fn admit_conf_change<L: LogStore>(
-        &mut self,
-        core: &Core<L>,
-        entry: &mut Entry,
-        index: Index,
-    ) -> Result<(), ProposeError> {
-        let Some(Ok(change)) = ConfChange::from_entry(entry) else { return Err(ProposeError::Malformed) };
-        let change = change.into_v2();
+    /// Whether a change of members may pass: none may while another one is under way, or where it does not fit.
+    fn admits<L: LogStore>(&mut self, core: &Core<L>, change: &ConfChangeV2, index: Index) -> bool {
         let (pending, applied) = (self.pending_conf_index, core.log.applied());
         let (is_joint, leaves) = (core.membership.voters().is_joint(), change.changes.is_empty());
         let refusal = if pending > applied {
@@ -170,14 +165,14 @@ impl Leader {
                     core.id,
                     core.membership
                 );
-                *entry = Entry::default();
+                false
             }
             _ => {
                 self.pending_conf_index = index;
-                traced!(core, ChangeConf(&change));
+                traced!(core, ChangeConf(change));
+                true
             }
         }
-        Ok(())
     }
 
     /// Notes what was applied, and leaves a joint configuration that is to be left by itself.
@@ -188,8 +183,7 @@ impl Leader {
             return;
         }
         // Without data, no limit can refuse it. A transfer can: then this is tried again with the next applied entry.
-        let leave = Entry { kind: EntryKind::ConfChangeV2, ..Entry::default() };
-        debug_assert_eq!(ConfChangeV2::decode(&leave.data), Ok(ConfChangeV2::default()));
+        let leave = Entry { payload: ConfChangeV2::default().into(), ..Entry::default() };
         let membership = core.membership.clone();
         match self.propose(core, &mut [leave]) {
             Ok(()) => {

@@ -80,7 +80,7 @@ fn send_append<L: LogStore>(core: &mut Core<L>, to: NodeId, progress: &mut Progr
     }
     let commit = core.log.committed();
     let count = entries.len();
-    let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
+    let bytes = entries.iter().map(|entry| entry.payload.encoded_len()).sum();
     core.send(to, Body::Append { prev: LogPosition { term: prev_term, index: prev }, entries, commit });
     progress.sent_entries(count, bytes);
     progress.sent_commit(commit);

@@ -259,6 +259,6 @@ fn place(id: NodeId) -> usize {
 
 fn prefix_of(before: Prefix, entry: &Entry) -> Prefix {
     let mut hasher = DefaultHasher::new();
-    (before, entry.term, entry.index, entry.kind, &entry.data[..]).hash(&mut hasher);
+    (before, entry.term, entry.index, &entry.payload).hash(&mut hasher);
     hasher.finish()
 }

@@ -11,7 +11,7 @@ use crate::config::{Config, StorageWrites};
 use crate::log::memory::MemoryLog;
 use crate::log::store::LogStore;
 use crate::logger::{BoxedLogger, Level, Logger, Silent};
-use crate::membership::{ChangeError, ConfChange};
+use crate::membership::ChangeError;
 use crate::message::{Body, Message};
 use crate::raw_node::RawNode;
 use crate::ready::{ReadState, SaveTicket};
@@ -229,8 +229,8 @@ impl Node {
             }
             up.state.apply(&entry);
             let mut changed = None;
-            if let Some(change) = ConfChange::from_entry(&entry) {
-                let change = change.expect("a change that can be read").into_v2();
+            if let Some(change) = entry.change() {
+                let change = change.to_v2();
                 changed = match up.raft.apply_conf_change(&change) {
                     Ok(conf) => Some(conf),
                     Err(ChangeError::Superseded) => None,
@@ -284,8 +284,5 @@ impl State {
 
 /// The number that an entry carries, if it is a proposal of a client.
 pub fn number_of(entry: &Entry) -> Option<u64> {
-    match entry.kind {
-        crate::types::EntryKind::Normal => entry.data[..].try_into().ok().map(u64::from_le_bytes),
-        _ => None,
-    }
+    entry.data()?[..].try_into().ok().map(u64::from_le_bytes)
 }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, BootstrapError, ConfChange, ConfState, Config, Entries, Entry, HardState, Index, LogError, LogStore,
-    MemoryLog, Message, NewError, NodeId, Peer, RawNode, RoleKind, Rules, Snapshot, StorageWrites, Term,
+    Body, BootstrapError, ConfState, Config, Entries, Entry, HardState, Index, LogError, LogStore, MemoryLog, Message,
+    NewError, NodeId, Payload, Peer, RawNode, RoleKind, Rules, Snapshot, StorageWrites, Term,
 };
 
 use crate::one::conf;
@@ -33,13 +33,12 @@ impl Owner {
             log.save(ready.snapshot, ready.entries, ready.hard_state).expect("a newer snapshot");
             sent.extend(ready.messages);
             for entry in &ready.committed {
-                match ConfChange::from_entry(entry) {
-                    Some(change) => {
-                        let change = change.expect("a change that can be read").into_v2();
-                        self.node.apply_conf_change(&change).expect("a change that fits");
+                match &entry.payload {
+                    Payload::Change(change) => {
+                        self.node.apply_conf_change(&change.to_v2()).expect("a change that fits");
                     }
-                    None if entry.data.is_empty() => {}
-                    None => self.applied.push(entry.data.clone()),
+                    Payload::Data(data) if data.is_empty() => {}
+                    Payload::Data(data) => self.applied.push(data.clone()),
                 }
             }
             self.node.advance(ready.advance);
@@ -76,7 +75,7 @@ fn a_cluster_that_is_bootstrapped_commits_in_the_plain_form() {
         assert_eq!((ready.entries.len(), ready.committed.len()), (3, 3));
         owner.node.log_mut().save(None, ready.entries, ready.hard_state).expect("no snapshot");
         for entry in &ready.committed {
-            let change = ConfChange::from_entry(entry).expect("a change").expect("a readable one").into_v2();
+            let change = entry.change().expect("a change").to_v2();
             assert_eq!(change.context, format!("address of {}", change.changes[0].node));
             owner.node.apply_conf_change(&change).expect("in force already, which changes nothing");
         }

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeKind, ConfChange, ConfChangeV2, ConfState, Config, Entries, Entry, EntryKind, HardState, Index, Limits,
-    LogPosition, LogStore, MemberChange, MemoryLog, Message, NodeId, RawNode, ReadOnlyMode, Rules, Snapshot,
+    Body, ChangeKind, ConfChangeV1, ConfChangeV2, ConfState, Config, Entries, Entry, HardState, Index, Limits,
+    LogPosition, LogStore, MemberChange, MemoryLog, Message, NodeId, Payload, RawNode, ReadOnlyMode, Rules, Snapshot,
     SnapshotMeta, StorageWrites, Term, Transition, Verdict, VoteKind, VoteRequest,
 };
 
@@ -146,11 +146,9 @@ impl Fuzzed {
         LogPosition { term, index }
     }
 
-    fn entry_data(&mut self) -> (EntryKind, Bytes) {
+    fn payload(&mut self) -> Payload {
         match self.dice.below(6) {
-            0 => (EntryKind::ConfChange, self.dice.bytes()),
-            1 => (EntryKind::ConfChangeV2, self.dice.bytes()),
-            2 => {
+            0 | 1 => {
                 let kind = self.dice.pick(&[
                     ChangeKind::AddNode,
                     ChangeKind::RemoveNode,
@@ -160,9 +158,17 @@ impl Fuzzed {
                 let changes = self.dice.nodes().into_iter().map(|node| MemberChange { kind, node }).collect();
                 let transition =
                     self.dice.pick(&[Transition::Auto, Transition::JointImplicit, Transition::JointExplicit]);
-                ConfChange::from(ConfChangeV2 { transition, changes, context: Bytes::new() }).to_entry_parts()
+                match self.dice.below(2) {
+                    0 => ConfChangeV2 { transition, changes, context: self.dice.bytes() }.into(),
+                    _ => ConfChangeV1 {
+                        id: self.dice.below(9),
+                        change: changes.first().copied().unwrap_or(MemberChange { kind, node: NodeId(0) }),
+                        context: self.dice.bytes(),
+                    }
+                    .into(),
+                }
             }
-            _ => (EntryKind::Normal, self.dice.bytes()),
+            _ => self.dice.bytes().into(),
         }
     }
 
@@ -172,11 +178,11 @@ impl Fuzzed {
         let count = self.dice.pick(&[0, 0, 1, 1, 2, 5]);
         (0..count)
             .map(|_| {
-                let (kind, data) = self.entry_data();
+                let payload = self.payload();
                 let index = if orderly { before.index.next() } else { self.index() };
                 let term = if orderly { Term(before.term.0.max(1)) } else { self.term() };
                 before = LogPosition { term, index };
-                Entry { term, index, kind, data }
+                Entry { term, index, payload }
             })
             .collect()
     }
@@ -246,9 +252,9 @@ impl Fuzzed {
                 self.node.saved(ticket);
             }
             for entry in ready.committed {
-                // An owner refuses what cannot be read or does not fit: no leader of ours would have let it pass.
-                if let Some(Ok(change)) = ConfChange::from_entry(&entry) {
-                    let _ = self.node.apply_conf_change(&change.into_v2());
+                // An owner refuses what does not fit: no leader of ours would have let it pass.
+                if let Some(change) = entry.change() {
+                    let _ = self.node.apply_conf_change(&change.to_v2());
                 }
                 self.node.applied(entry.index);
             }

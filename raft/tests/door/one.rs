@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ConfChange, ConfState, Config, Entry, Index, LogPosition, MemoryLog, Message, NodeId, RawNode, Ready,
-    RoleKind, Rules, Snapshot, SnapshotMeta, Term, Verdict, VoteKind, VoteRequest,
+    Body, ConfState, Config, Entry, Index, LogPosition, MemoryLog, Message, NodeId, RawNode, Ready, RoleKind, Rules,
+    Snapshot, SnapshotMeta, Term, Verdict, VoteKind, VoteRequest,
 };
 
 pub const ME: NodeId = NodeId(1);
@@ -14,7 +14,7 @@ pub fn at(term: u64, index: u64) -> LogPosition {
 }
 
 pub fn entry(term: u64, index: u64) -> Entry {
-    Entry { term: Term(term), index: Index(index), data: Bytes::from_static(b"data"), ..Entry::default() }
+    Entry { term: Term(term), index: Index(index), payload: Bytes::from_static(b"data").into() }
 }
 
 pub fn conf(voters: &[u64]) -> ConfState {
@@ -83,9 +83,8 @@ pub fn settle(node: &mut RawNode<MemoryLog>) -> Done {
             node.saved(ticket);
         }
         for entry in ready.committed {
-            if let Some(change) = ConfChange::from_entry(&entry) {
-                let change = change.expect("a change that can be read").into_v2();
-                node.apply_conf_change(&change).expect("a change that fits");
+            if let Some(change) = entry.change() {
+                node.apply_conf_change(&change.to_v2()).expect("a change that fits");
             }
             node.applied(entry.index);
             done.applied.push(entry.index);

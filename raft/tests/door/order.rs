@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, EntryKind,
-    HardState, Index, LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, ProposeError, RawNode, RoleKind,
-    Rules, Term, Verdict, VoteKind,
+    Body, ChangeError, ChangeKind, ConfChange, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, HardState, Index,
+    LogStore, MemberChange, MemoryLog, Message, NewError, NodeId, Payload, ProposeError, RawNode, RoleKind, Rules,
+    Term, Verdict, VoteKind,
 };
 
 use crate::one::{GRANTED, ME, append, at, conf, entry, from, leader, node, settle, snapshot, vote, write};
@@ -163,7 +163,7 @@ fn a_node_is_in_the_term_of_its_last_entry_even_if_a_crash_took_the_term() {
 
 #[test]
 fn a_second_change_in_the_log_proves_that_the_first_is_committed() {
-    let change = |index, kind| Entry { kind, ..entry(1, index) };
+    let change = |index, payload: &Payload| Entry { payload: payload.clone(), ..entry(1, index) };
     let commit = |entries: &[Entry], applied| {
         let mut log = MemoryLog::new();
         log.set_conf(conf(&[1, 2, 3]));
@@ -172,7 +172,10 @@ fn a_second_change_in_the_log_proves_that_the_first_is_committed() {
         let config = Config { applied: Index(applied), ..Config::new(ME) };
         RawNode::new(config, log).expect("a configuration that works").hard_state().commit.0
     };
-    let (v1, v2, normal) = (EntryKind::ConfChange, EntryKind::ConfChangeV2, EntryKind::Normal);
+    let add = MemberChange { kind: ChangeKind::AddNode, node: NodeId(4) };
+    let v1 = &ConfChangeV1 { id: 0, change: add, context: Bytes::new() }.into();
+    let v2 = &ConfChangeV2 { changes: vec![add], ..ConfChangeV2::default() }.into();
+    let normal = &Payload::default();
     // A crash took the commit index. With the members of two changes ago this node could be elected by too few.
     assert_eq!(commit(&[change(1, normal), change(2, v1), change(3, normal), change(4, v2), change(5, normal)], 0), 2);
     assert_eq!(commit(&[change(1, v1), change(2, normal)], 0), 0);
@@ -183,8 +186,8 @@ fn a_second_change_in_the_log_proves_that_the_first_is_committed() {
 fn a_candidate_learns_of_a_change_that_only_those_who_cannot_lead_know_to_be_committed() {
     let mut node = node(&[1, 2, 3], |_| {});
     let change = MemberChange { kind: ChangeKind::RemoveNode, node: NodeId(3) };
-    let (kind, data) = ConfChange::from(ConfChangeV1 { id: 0, change, context: Bytes::new() }).to_entry_parts();
-    node.step(append(1, at(0, 0), vec![Entry { kind, data, ..entry(1, 1) }], 0)).expect("the change");
+    let payload = ConfChangeV1 { id: 0, change, context: Bytes::new() }.into();
+    node.step(append(1, at(0, 0), vec![Entry { payload, ..entry(1, 1) }], 0)).expect("the change");
     settle(&mut node);
     node.campaign();
     settle(&mut node);
@@ -338,7 +341,7 @@ fn a_change_of_members_waits_for_the_one_before() {
     node.propose_conf_change(learner(2)).expect("it leads");
     node.propose_conf_change(learner(3)).expect("an empty entry takes its place");
     let ready = node.take_ready().expect("entries to save");
-    let lengths: Vec<bool> = ready.entries.iter().map(|entry| entry.data.is_empty()).collect();
+    let lengths: Vec<bool> = ready.entries.iter().map(|entry| entry.change().is_none()).collect();
     assert_eq!(lengths, [false, true]);
 }
 
@@ -357,9 +360,8 @@ fn a_joint_configuration_is_left_by_itself() {
             node.saved(ticket);
         }
         for entry in ready.committed {
-            if let Some(change) = ConfChange::from_entry(&entry) {
-                let change = change.expect("a change that can be read").into_v2();
-                confs.push(node.apply_conf_change(&change).expect("a change that fits"));
+            if let Some(change) = entry.change() {
+                confs.push(node.apply_conf_change(&change.to_v2()).expect("a change that fits"));
             }
             node.applied(entry.index);
         }
@@ -375,8 +377,7 @@ fn a_change_that_a_snapshot_overtook_is_not_applied_to_it() {
     let mut node = node(&[1, 2, 3], |_| {});
     let change = MemberChange { kind: ChangeKind::RemoveNode, node: NodeId(3) };
     let change = ConfChange::from(ConfChangeV1 { id: 0, change, context: Bytes::new() });
-    let (kind, data) = change.to_entry_parts();
-    let entries = vec![Entry { kind, data, ..entry(1, 1) }];
+    let entries = vec![Entry { payload: change.clone().into(), ..entry(1, 1) }];
     node.step(append(9, at(0, 0), entries, 1)).expect("entries");
     let ready = node.take_ready().expect("an entry to save");
     write(&mut node, &ready);
@@ -384,7 +385,7 @@ fn a_change_that_a_snapshot_overtook_is_not_applied_to_it() {
     assert_eq!(node.take_ready().expect("the change").committed.len(), 1);
     // Meanwhile the others went on, and 3 is a member again.
     node.step(snapshot(2, 5, &[1, 2, 3])).expect("a snapshot");
-    assert_eq!(node.apply_conf_change(&change.into_v2()), Err(ChangeError::Superseded));
+    assert_eq!(node.apply_conf_change(&change.to_v2()), Err(ChangeError::Superseded));
     node.applied(Index(1));
     assert_eq!(node.status().membership.conf_state(), conf(&[1, 2, 3]));
 }

@@ -1,23 +1,24 @@
 //! How the scenarios print entries, messages and what is owed.
 
 use ferrite_raft::{
-    Body, ChangeKind, ConfChange, ConfState, Entry, EntryKind, HardState, Message, NodeId, Ready, Snapshot, SoftState,
+    Body, ChangeKind, ConfChange, ConfState, Entry, HardState, Message, NodeId, Payload, Ready, Snapshot, SoftState,
     Verdict,
 };
 
 pub fn entry(entry: &Entry) -> String {
-    let (kind, shown) = match entry.kind {
-        EntryKind::Normal => ("EntryNormal", format!("{:?}", String::from_utf8_lossy(&entry.data))),
-        EntryKind::ConfChange => ("EntryConfChange", changes(entry)),
-        EntryKind::ConfChangeV2 => ("EntryConfChangeV2", changes(entry)),
+    let (kind, shown) = match &entry.payload {
+        Payload::Data(data) => ("EntryNormal", format!("{:?}", String::from_utf8_lossy(data))),
+        Payload::Change(change) => match &**change {
+            ConfChange::V1(_) => ("EntryConfChange", changes(change)),
+            ConfChange::V2(_) => ("EntryConfChangeV2", changes(change)),
+        },
     };
     let space = if shown.is_empty() { "" } else { " " };
     format!("{}/{} {kind}{space}{shown}", entry.term, entry.index)
 }
 
-fn changes(entry: &Entry) -> String {
-    let change = ConfChange::from_entry(entry).expect("a change").expect("a change that can be read").into_v2();
-    let shown = change.changes.iter().map(|change| {
+fn changes(change: &ConfChange) -> String {
+    let shown = change.to_v2().changes.into_iter().map(|change| {
         let kind = match change.kind {
             ChangeKind::AddNode => 'v',
             ChangeKind::RemoveNode => 'r',

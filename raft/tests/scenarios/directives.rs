@@ -24,7 +24,7 @@ pub fn write_log(log: &mut MemoryLog, directive: &Directive) {
     for term in terms {
         let index = log.last_index().next();
         let data = Bytes::from(format!("{term}/{index}"));
-        log.append([Entry { term, index, data, ..Entry::default() }]);
+        log.append([Entry { term, index, payload: data.into() }]);
     }
     if let Some(term) = directive.value("term") {
         let term = Term(term.parse().expect("a term"));

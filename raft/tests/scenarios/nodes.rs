@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ConfChange, ConfState, Config, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message,
-    NodeId, RawNode, Ready, SaveTicket, Snapshot, SnapshotMeta, Term, VoteKind,
+    Body, ConfState, Config, Entry, HardState, Index, LogError, LogPosition, LogStore, MemoryLog, Message, NodeId,
+    Payload, RawNode, Ready, SaveTicket, Snapshot, SnapshotMeta, Term, VoteKind,
 };
 
 use crate::describe::{self, Line};
@@ -253,10 +253,10 @@ impl Node {
 
     fn apply(&mut self, entries: &[Entry]) {
         for entry in entries {
-            let (update, conf) = match ConfChange::from_entry(entry) {
-                None => (entry.data.clone(), None),
-                Some(change) => {
-                    let change = change.expect("a change that can be read").into_v2();
+            let (update, conf) = match &entry.payload {
+                Payload::Data(data) => (data.clone(), None),
+                Payload::Change(change) => {
+                    let change = change.to_v2();
                     let conf = self.raft.apply_conf_change(&change).expect("a change that fits");
                     (change.context, Some(conf))
                 }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn proposal(length: usize) -> Message {
-        let entry = Entry { data: vec![0; length].into(), ..Entry::default() };
+        let entry = Entry { payload: bytes::Bytes::from(vec![0; length]).into(), ..Entry::default() };
         Message { to: NodeId(1), from: NodeId(2), term: Term(0), body: Body::Propose(vec![entry].into()) }
     }
 

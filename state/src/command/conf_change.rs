@@ -1,8 +1,5 @@
-//! A change of one member, as raftpb's `ConfChange` with etcd's JSON in it.
+//! A change of one member: Raft's change, with etcd's JSON in its context.
 
-use bytes::Bytes;
-use ferrite_proto::raftpb;
-use ferrite_proto::wire::{self, shapes};
 use ferrite_raft::{self as raft, ChangeKind, ConfChangeV1, NodeId};
 
 use super::{RequestId, Unreadable};
@@ -32,30 +29,25 @@ pub enum MemberChange {
 }
 
 impl ConfChange {
-    pub(super) fn parse(data: &Bytes) -> Result<(RequestId, ConfChange), Unreadable> {
-        let change: raftpb::ConfChange = wire::decode(&shapes::raftpb_ConfChange, data.clone())?;
-        let id = RequestId(change.id.unwrap_or(0));
-        let node = change.node_id.unwrap_or(0);
-        let context = change.context.unwrap_or_default();
-        let kind = change.r#type.unwrap_or(0);
-        let change = match raftpb::ConfChangeType::try_from(kind).map_err(|_| Unreadable::UnknownChange(kind))? {
-            kind @ (raftpb::ConfChangeType::ConfChangeAddNode | raftpb::ConfChangeType::ConfChangeAddLearnerNode) => {
-                let (member, is_promote) = Member::parse_context(&context).map_err(Unreadable::Member)?;
-                check_member(node, &member)?;
-                if is_promote {
-                    MemberChange::Promote
-                } else {
-                    MemberChange::Add { member, as_voter: kind == raftpb::ConfChangeType::ConfChangeAddNode }
-                }
-            }
-            raftpb::ConfChangeType::ConfChangeRemoveNode => MemberChange::Remove,
-            raftpb::ConfChangeType::ConfChangeUpdateNode => {
-                let (member, _) = Member::parse_context(&context).map_err(Unreadable::Member)?;
-                check_member(node, &member)?;
-                MemberChange::Update { member }
+    /// What the change of members in an entry is to the state machine.
+    pub(super) fn parse(entry: &ConfChangeV1) -> Result<ConfChange, Unreadable> {
+        let raft::MemberChange { kind, node } = entry.change;
+        let member = || {
+            let (member, is_promotion) = Member::parse_context(&entry.context).map_err(Unreadable::Member)?;
+            match member.id {
+                id if id == node => Ok((member, is_promotion)),
+                id => Err(Unreadable::WrongMember { entry: node.0, context: id.0 }),
             }
         };
-        Ok((id, ConfChange { node: NodeId(node), change }))
+        let change = match kind {
+            ChangeKind::AddNode | ChangeKind::AddLearnerNode => match member()? {
+                (_, true) => MemberChange::Promote,
+                (member, false) => MemberChange::Add { member, as_voter: kind == ChangeKind::AddNode },
+            },
+            ChangeKind::RemoveNode => MemberChange::Remove,
+            ChangeKind::UpdateNode => MemberChange::Update { member: member()?.0 },
+        };
+        Ok(ConfChange { node, change })
     }
 
     /// As it is proposed. `id` wakes who waits for it.
@@ -69,32 +61,6 @@ impl ConfChange {
         };
         let change = raft::MemberChange { kind, node: self.node };
         ConfChangeV1 { id: id.0, change, context: context.into() }
-    }
-
-    /// The entry's bytes. `id` wakes who waits for it.
-    pub fn encode(&self, id: RequestId) -> Bytes {
-        use prost::Message;
-        let ConfChangeV1 { id, change, context } = self.proposed_as(id);
-        let kind = match change.kind {
-            ChangeKind::AddNode => raftpb::ConfChangeType::ConfChangeAddNode,
-            ChangeKind::AddLearnerNode => raftpb::ConfChangeType::ConfChangeAddLearnerNode,
-            ChangeKind::RemoveNode => raftpb::ConfChangeType::ConfChangeRemoveNode,
-            ChangeKind::UpdateNode => raftpb::ConfChangeType::ConfChangeUpdateNode,
-        };
-        let change = raftpb::ConfChange {
-            id: Some(id),
-            r#type: Some(kind as i32),
-            node_id: Some(change.node.0),
-            context: (!context.is_empty()).then_some(context),
-        };
-        change.encode_to_vec().into()
-    }
-}
-
-fn check_member(entry: u64, member: &Member) -> Result<(), Unreadable> {
-    match member.id.0 {
-        context if context == entry => Ok(()),
-        context => Err(Unreadable::WrongMember { entry, context }),
     }
 }
 
@@ -119,7 +85,7 @@ mod tests {
         ];
         for change in changes {
             let change = ConfChange { node: member.id, change };
-            assert_eq!(ConfChange::parse(&change.encode(RequestId(9))), Ok((RequestId(9), change)));
+            assert_eq!(ConfChange::parse(&change.proposed_as(RequestId(9))), Ok(change));
         }
     }
 
@@ -128,15 +94,15 @@ mod tests {
         let member = Member { id: NodeId(2), ..Default::default() };
         let change = ConfChange { node: NodeId(3), change: MemberChange::Update { member } };
         assert_eq!(
-            ConfChange::parse(&change.encode(RequestId(1))),
+            ConfChange::parse(&change.proposed_as(RequestId(1))),
             Err(Unreadable::WrongMember { entry: 3, context: 2 })
         );
     }
 
     #[test]
     fn a_change_without_its_member_is_refused() {
-        let change = raftpb::ConfChange { node_id: Some(3), ..Default::default() };
-        let bytes = prost::Message::encode_to_vec(&change).into();
-        assert!(matches!(ConfChange::parse(&bytes), Err(Unreadable::Member(_))));
+        let change = raft::MemberChange { kind: ChangeKind::AddNode, node: NodeId(3) };
+        let change = ConfChangeV1 { id: 0, change, context: Default::default() };
+        assert!(matches!(ConfChange::parse(&change), Err(Unreadable::Member(_))));
     }
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_proto::membershippb as membership;
 use ferrite_proto::wire::{self, Fields, Malformed, Wire, shapes};
-use ferrite_raft::{Entry, EntryKind, Index};
+use ferrite_raft::{self as raft, Entry, Index, Payload};
 
 /// Which request an entry answers, chosen by who proposed it; 0 when nobody waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,24 +116,24 @@ pub enum Unreadable {
     WrongMember { entry: u64, context: u64 },
     #[error("a change of several members at once is not supported, as in etcd")]
     ConfChangeV2,
-    #[error("{0} is no kind of membership change")]
-    UnknownChange(i32),
 }
 
 impl Proposal {
     /// Parses an entry of the log.
     pub fn parse(entry: &Entry) -> Result<Proposal, CommandError> {
-        let parsed = match entry.kind {
-            EntryKind::Normal if entry.data.is_empty() => {
+        let parsed = match &entry.payload {
+            Payload::Data(data) if data.is_empty() => {
                 Ok(Proposal { id: RequestId(0), caller: Caller::default(), command: Command::Noop })
             }
-            EntryKind::Normal => parse_request(&entry.data),
-            EntryKind::ConfChange => ConfChange::parse(&entry.data).map(|(id, change)| Proposal {
-                id,
-                caller: Caller::default(),
-                command: Command::ConfChange(change),
-            }),
-            EntryKind::ConfChangeV2 => Err(Unreadable::ConfChangeV2),
+            Payload::Data(data) => parse_request(data),
+            Payload::Change(change) => match &**change {
+                raft::ConfChange::V1(change) => ConfChange::parse(change).map(|parsed| Proposal {
+                    id: RequestId(change.id),
+                    caller: Caller::default(),
+                    command: Command::ConfChange(parsed),
+                }),
+                raft::ConfChange::V2(_) => Err(Unreadable::ConfChangeV2),
+            },
         };
         parsed.map_err(|reason| CommandError { index: entry.index, reason })
     }
@@ -248,7 +248,7 @@ mod tests {
     use prost::Message;
 
     fn parse(data: &[u8]) -> Result<Proposal, Unreadable> {
-        let entry = Entry { index: Index(7), data: Bytes::copy_from_slice(data), ..Default::default() };
+        let entry = Entry { index: Index(7), payload: Bytes::copy_from_slice(data).into(), ..Default::default() };
         Proposal::parse(&entry).map_err(|error| {
             assert_eq!(error.index, Index(7));
             error.reason

@@ -93,7 +93,9 @@ impl<V: Vfs> Wal<V> {
         if hard_state.is_none() && entries.is_empty() {
             return Ok(false);
         }
-        self.make_room(RECORD_BYTES + entries.iter().map(|entry| RECORD_BYTES + entry.data.len() as u64).sum::<u64>())?;
+        self.make_room(
+            RECORD_BYTES + entries.iter().map(|entry| RECORD_BYTES + entry.payload.encoded_len()).sum::<u64>(),
+        )?;
         self.put_due_marker();
         self.position.unsynced = true;
         let before = self.writer.hard_state;

@@ -1,8 +1,8 @@
 //! What is to be written next, and how far the last segment has been written, synced and marked.
 
+use ferrite_proto::raft::record;
 use ferrite_raft::{Entry, HardState, Index, SnapshotMeta};
 
-use super::payload::{entry_head, snapshot_bytes, state_bytes};
 use super::record::{Encoder, Kind};
 
 /// A buffer that has grown beyond this is given back once it has been written.
@@ -39,18 +39,18 @@ impl Writer {
     }
 
     pub(super) fn put_entry(&mut self, entry: &Entry) {
-        entry_head(entry, &mut self.entry_head);
-        self.encoder.put(&mut self.buffer, Kind::Entry, &self.entry_head, &entry.data);
+        let data = record::write_entry(entry, &mut self.entry_head);
+        self.encoder.put(&mut self.buffer, Kind::Entry, &self.entry_head, &data);
         self.last_index = entry.index;
     }
 
     pub(super) fn put_state(&mut self, state: &HardState) {
-        self.encoder.put(&mut self.buffer, Kind::State, &state_bytes(state), &[]);
+        self.encoder.put(&mut self.buffer, Kind::State, &record::write_hard_state(*state), &[]);
         self.hard_state = *state;
     }
 
     pub(super) fn put_snapshot(&mut self, meta: &SnapshotMeta) {
-        self.encoder.put(&mut self.buffer, Kind::Snapshot, &snapshot_bytes(meta), &[]);
+        self.encoder.put(&mut self.buffer, Kind::Snapshot, &record::write_snapshot(meta), &[]);
         self.last_index = self.last_index.max(meta.index);
     }
 

@@ -7,7 +7,7 @@ mod model;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ferrite_raft::{ConfState, Entry, EntryKind, HardState, Index, NodeId, SnapshotMeta, Term};
+use ferrite_raft::{ConfState, Entry, HardState, Index, NodeId, SnapshotMeta, Term};
 
 use super::*;
 use crate::vfs::lying::{LyingDisk, LyingFile, Survival};
@@ -53,12 +53,7 @@ fn segments(disk: &LyingDisk) -> Vec<PathBuf> {
 }
 
 fn entry(term: u64, index: u64, data: &str) -> Entry {
-    Entry {
-        term: Term(term),
-        index: Index(index),
-        kind: EntryKind::Normal,
-        data: Bytes::copy_from_slice(data.as_bytes()),
-    }
+    Entry { term: Term(term), index: Index(index), payload: Bytes::copy_from_slice(data.as_bytes()).into() }
 }
 
 fn state(term: u64, commit: u64) -> HardState {

@@ -1,10 +1,16 @@
-//! Raft's types and raftpb, converted. Every scalar is written, as etcd before 3.7 did: all versions read that.
+//! Raft's types and raftpb, converted: messages and states here, `entry` with the changes of members, and `record`, the
+//! strict form for a log. Every scalar is written, as etcd before 3.7 did: all versions read that.
+
+mod entry;
+pub mod record;
+
+pub use entry::EntryError;
 
 use std::fmt;
 
 use bytes::Bytes;
 use ferrite_raft::{
-    Body, ConfState, Entry, EntryKind, HardState, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term,
+    Body, ConfState, Entry, HardState, Index, LogPosition, Message, NodeId, Payload, Snapshot, SnapshotMeta, Term,
     Verdict, VoteKind, VoteRequest,
 };
 
@@ -16,45 +22,6 @@ fn node_ids(ids: &[u64]) -> Vec<NodeId> {
 
 fn raw_ids(ids: &[NodeId]) -> Vec<u64> {
     ids.iter().map(|id| id.0).collect()
-}
-
-impl From<&Entry> for raftpb::Entry {
-    fn from(entry: &Entry) -> Self {
-        let kind = match entry.kind {
-            EntryKind::Normal => raftpb::EntryType::EntryNormal,
-            EntryKind::ConfChange => raftpb::EntryType::EntryConfChange,
-            EntryKind::ConfChangeV2 => raftpb::EntryType::EntryConfChangeV2,
-        };
-        raftpb::Entry {
-            r#type: Some(kind as i32),
-            term: Some(entry.term.0),
-            index: Some(entry.index.0),
-            data: (!entry.data.is_empty()).then(|| entry.data.clone()),
-        }
-    }
-}
-
-/// An entry of a kind that this version does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownEntryKind(pub i32);
-
-impl TryFrom<raftpb::Entry> for Entry {
-    type Error = UnknownEntryKind;
-
-    fn try_from(entry: raftpb::Entry) -> Result<Self, UnknownEntryKind> {
-        let kind = match entry.r#type.unwrap_or_default() {
-            0 => EntryKind::Normal,
-            1 => EntryKind::ConfChange,
-            2 => EntryKind::ConfChangeV2,
-            other => return Err(UnknownEntryKind(other)),
-        };
-        Ok(Entry {
-            term: Term(entry.term.unwrap_or_default()),
-            index: Index(entry.index.unwrap_or_default()),
-            kind,
-            data: entry.data.unwrap_or_default(),
-        })
-    }
 }
 
 impl From<HardState> for raftpb::HardState {
@@ -154,7 +121,7 @@ impl From<&Message> for raftpb::Message {
         };
         let entries = |entries: &[Entry]| entries.iter().map(raftpb::Entry::from).collect();
         // A read travels as the data of an entry that never enters a log.
-        let read = |context: &Bytes| vec![(&Entry { data: context.clone(), ..Entry::default() }).into()];
+        let read = |context: &Bytes| vec![(&Entry { payload: context.clone().into(), ..Entry::default() }).into()];
         let context = |context: &[u8]| (!context.is_empty()).then(|| Bytes::copy_from_slice(context));
         match &message.body {
             Body::Propose(proposed) => raftpb::Message { entries: entries(proposed), ..envelope(Type::MsgProp) },
@@ -218,12 +185,12 @@ impl From<&Message> for raftpb::Message {
 }
 
 /// A message that no other node would send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageError {
     UnknownType(i32),
     /// Of a type that a node only uses within itself.
     Local(raftpb::MessageType),
-    UnknownEntryKind(UnknownEntryKind),
+    Entry(EntryError),
     /// Without a sender.
     NoSender,
     /// A snapshot message without a snapshot.
@@ -237,7 +204,7 @@ impl fmt::Display for MessageError {
         match self {
             MessageError::UnknownType(number) => write!(f, "unknown message type {number}"),
             MessageError::Local(kind) => write!(f, "{} is a local message", kind.as_str_name()),
-            MessageError::UnknownEntryKind(UnknownEntryKind(number)) => write!(f, "unknown entry type {number}"),
+            MessageError::Entry(why) => why.fmt(f),
             MessageError::NoSender => f.write_str("a message without a sender"),
             MessageError::NoSnapshot => f.write_str("MsgSnap without a snapshot"),
             MessageError::Contexts(count) => write!(f, "a read with {count} contexts"),
@@ -273,9 +240,9 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
     let context = message.context.unwrap_or_default();
     let count = message.entries.len();
     let entries = message.entries.into_iter().map(Entry::try_from).collect::<Result<Vec<_>, _>>();
-    let mut entries = entries.map_err(MessageError::UnknownEntryKind)?;
+    let mut entries = entries.map_err(MessageError::Entry)?;
     let mut read = || match entries.pop() {
-        Some(entry) if count == 1 => Ok(entry.data),
+        Some(Entry { payload: Payload::Data(context), .. }) if count == 1 => Ok(context),
         _ => Err(MessageError::Contexts(count)),
     };
     let vote = |kind| Body::Vote(VoteRequest { kind, last: position, transfer: context == CAMPAIGN_TRANSFER });
@@ -313,6 +280,7 @@ fn body(kind: raftpb::MessageType, message: raftpb::Message) -> Result<Body, Mes
 
 #[cfg(test)]
 mod tests {
+    use ferrite_raft::ConfChangeV2;
     use prost::Message as _;
 
     use super::*;
@@ -323,12 +291,8 @@ mod tests {
 
     #[test]
     fn every_message_comes_back_as_it_was_sent() {
-        let entry = Entry {
-            term: Term(3),
-            index: Index(8),
-            kind: EntryKind::ConfChangeV2,
-            data: Bytes::from_static(b"change"),
-        };
+        let change = ConfChangeV2 { context: Bytes::from_static(b"change"), ..ConfChangeV2::default() };
+        let entry = Entry { term: Term(3), index: Index(8), payload: change.into() };
         let conf = ConfState { voters: vec![NodeId(1), NodeId(300)], auto_leave: false, ..ConfState::default() };
         let meta = SnapshotMeta { index: Index(9), term: Term(3), conf };
         let snapshot = Snapshot { meta, data: Bytes::from_static(b"state") };
@@ -384,14 +348,5 @@ mod tests {
         check(Type::MsgSnap as i32, Some(1), 0, MessageError::NoSnapshot);
         check(Type::MsgReadIndex as i32, Some(1), 0, MessageError::Contexts(0));
         check(Type::MsgReadIndexResp as i32, Some(1), 2, MessageError::Contexts(2));
-    }
-
-    #[test]
-    fn the_length_that_raft_counts_is_that_of_the_wire() {
-        for (term, index, length) in [(1, 1, 0), (127, 128, 1), (1 << 35, u64::MAX, 300)] {
-            let data = Bytes::from(vec![7; length]);
-            let entry = Entry { term: Term(term), index: Index(index), kind: EntryKind::ConfChange, data };
-            assert_eq!(entry.encoded_len(), raftpb::Entry::from(&entry).encoded_len() as u64);
-        }
     }
 }
