@@ -108,10 +108,7 @@ fn serve(mut config: Config) -> ExitCode {
     let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
     let logger = match Logger::open(level, format, &config.log.outputs) {
         Ok(logger) => logger,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return refuse(&Logger::early(), ConfigError::Invalid(error.to_string())),
     };
     config.complete(&config::default_host(), &logger);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -45,15 +45,18 @@ impl Url {
         let whole = text.trim();
         let refused = |what: &str| Err(format!("{what}: {whole}"));
         const SCHEME: &str = "URL scheme must be http, https, unix, or unixs";
-        let Some((scheme, rest)) = whole.split_once("://") else {
-            return match whole.split_once(':') {
-                Some((first, _)) if first.bytes().any(|b| !b.is_ascii_alphanumeric()) => {
-                    Err(format!("parse {whole:?}: first path segment in URL cannot contain colon"))
-                }
-                _ => refused(SCHEME),
-            };
+        let known = whole.split_once("://").map(|(scheme, rest)| (Scheme::of_name(&scheme.to_ascii_lowercase()), rest));
+        let Some((Some(scheme), rest)) = known else {
+            // What Go reads it as: with a scheme, or as a path, which may have no colon before its first slash.
+            let (before, segment) =
+                (whole.split(':').next().unwrap_or_default(), whole.split('/').next().unwrap_or_default());
+            let is_scheme = before.starts_with(|c: char| c.is_ascii_alphabetic())
+                && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+            if !is_scheme && segment.contains(':') {
+                return Err(format!("parse {whole:?}: first path segment in URL cannot contain colon"));
+            }
+            return refused(SCHEME);
         };
-        let Some(scheme) = Scheme::of_name(&scheme.to_ascii_lowercase()) else { return refused(SCHEME) };
         if scheme.is_unix() {
             return Ok(Url { scheme, address: rest.to_owned() });
         }
@@ -104,6 +107,9 @@ mod tests {
             ("http://a", Err("URL address does not have the form \"host:port\": http://a")),
             ("http://a:1/", Err("URL must not contain a path: http://a:1/")),
             ("127.0.0.1:1", Err("parse \"127.0.0.1:1\": first path segment in URL cannot contain colon")),
+            ("localhost:1", Err("URL scheme must be http, https, unix, or unixs: localhost:1")),
+            ("http//a:1", Err("URL scheme must be http, https, unix, or unixs: http//a:1")),
+            ("a=http://a:1", Err("parse \"a=http://a:1\": first path segment in URL cannot contain colon")),
             ("http://a:x", Err("parse \"http://a:x\": invalid port \":x\" after host")),
             ("", Err("URL scheme must be http, https, unix, or unixs: ")),
         ] {

@@ -81,6 +81,7 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
         }
         return join(config, &initial, asker, logger).await;
     }
+    check_learners(config, 0)?;
     check_advertised(config, own_urls, logger).await?;
     check_urls_differ(&initial)?;
     if initial.0.is_empty() {
@@ -103,6 +104,12 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
     }
     let cluster = new_cluster(&found, own_name, &token);
     Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() })
+}
+
+/// A limit below zero leaves no room for none, either.
+fn check_learners(config: &Config, learners: usize) -> Result<(), BeginError> {
+    let is_room = usize::try_from(config.cluster.max_learners).is_ok_and(|most| learners <= most);
+    if is_room { Ok(()) } else { Err(BeginError::TooManyLearners) }
 }
 
 fn new_cluster(members: &InitialCluster, own_name: &str, token: &str) -> NewCluster {
@@ -205,9 +212,7 @@ async fn join(config: &Config, initial: &InitialCluster, asker: &Asker, logger: 
     let member = match_members(initial, &running, own_name, logger).await?;
     check_versions(&running, member, asker, config.request_timeout(), logger).await?;
     let learners = running.members.iter().filter(|member| member.is_learner).count();
-    if learners > usize::try_from(config.cluster.max_learners).unwrap_or(0) {
-        return Err(BeginError::TooManyLearners);
-    }
+    check_learners(config, learners)?;
     let ids = Ids { member, cluster: running.cluster };
     let known = running.members.into_iter().map(|member| (member.id, member.peer_urls)).collect();
     Ok(Begin { beginning: Beginning::Join(ids), known })
@@ -302,6 +307,15 @@ mod tests {
         assert!(check_urls_differ(&initial("a=http://x:1,b=http://x:2")).is_ok());
         let error = check_urls_differ(&initial("a=http://x:1,b=http://x:1")).unwrap_err();
         assert_eq!(error.to_string(), "initial cluster a=http://x:1,b=http://x:1 has duplicate url");
+    }
+
+    #[test]
+    fn there_is_room_for_the_learners() {
+        for (most, learners, expected) in [(1, 0, true), (1, 1, true), (1, 2, false), (0, 0, true), (-1, 0, false)] {
+            let mut config = Config::default();
+            config.cluster.max_learners = most;
+            assert_eq!(check_learners(&config, learners).is_ok(), expected, "{learners} of {most}");
+        }
     }
 
     #[tokio::test]

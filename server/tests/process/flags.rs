@@ -32,9 +32,12 @@ fn a_configuration_file_is_enough() {
 }
 
 #[test]
-fn what_is_not_built_is_refused() {
+fn what_cannot_be_is_refused() {
     for (flags, words) in [
         (&["--cert-file=x"][..], "--cert-file asks for what is not built yet"),
+        (&["--log-outputs=default,stdout"], "multi logoutput for \\\"default\\\" is not supported yet"),
+        (&["--log-outputs=/no/such/file"], "open sink \\\"/no/such/file\\\": No such file"),
+        (&["--max-learners=-1"], "membership: too many learner members in cluster"),
         (&["--auto-compaction-retention=soon"], "error parsing CompactionRetention"),
     ] {
         let home = Home::new();
