@@ -18,7 +18,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::LocalBoxFuture;
 use h2::server::SendResponse;
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -29,10 +28,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::budget::Budget;
 use super::caller::{Caller, Metadata, admit};
 use super::outlet::{CONTENT_TYPE, GRPC_ENCODING, Outlet, STALL};
-use super::request::{Limits, Messages, Partial};
+use super::pages::{self, Pages};
+use super::request::{Held, Limits, Messages, Partial};
 use super::router::{Call, Router, Ticket};
 use super::status::{Code, Status};
-use super::traffic::{Traffic, Waiting};
+use super::traffic::Traffic;
 use super::transport::{Link, Transport};
 
 /// What a client may keep open at once beyond what it was told; each call is a task and its memory.
@@ -41,9 +41,8 @@ const MAX_CALLS: u32 = 1 << 16;
 /// A connection must have said what it speaks by then.
 const SETUP: Duration = Duration::from_secs(120);
 
-/// All headers of a request, and what HTTP/1 may send of them.
+/// All headers of a request.
 const HEADER_BYTES: u32 = 1 << 20;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Bytes that clients may send ahead on a stream and on a connection. What arrives is taken at once, so this bounds
 /// what is in flight, not the size of a message.
@@ -52,9 +51,6 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Of one stream, bytes that h2 may hold.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// Answers a request that is not gRPC.
-pub type Pages = Rc<dyn Fn(Request<()>) -> LocalBoxFuture<'static, Response<Bytes>>>;
 
 /// What the flags say of connections.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +147,12 @@ impl Service {
         Self { router, pages, settings, budget, partial: Rc::default() }
     }
 
+    /// The same with so many bytes for requests that are incomplete.
+    #[cfg(test)]
+    pub(super) fn with_partial(self, bytes: usize) -> Self {
+        Self { partial: Rc::new(Partial::new(bytes)), ..self }
+    }
+
     /// Serves a connection to its end. When `stop` becomes true no new calls are taken and it ends with the last one.
     pub async fn serve<S>(
         self: Rc<Self>,
@@ -179,7 +181,9 @@ impl Service {
         if first.starts_with(b"PRI ") {
             self.serve_http2(socket, first.freeze(), address, stop).await
         } else {
-            self.serve_http1(socket, first.freeze(), stop).await
+            let Some(pages) = &self.pages else { return Err(ConnectionError::Protocol) };
+            let served = pages::serve_http1(pages.clone(), self.budget.clone(), socket, first.freeze(), stop);
+            served.await.map_err(ConnectionError::Http1)
         }
     }
 
@@ -265,11 +269,15 @@ impl Service {
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         }
-        let ticket = Ticket::new(traffic.clone());
         let (head, recv) = request.into_parts();
+        let Some(held) = Held::by_headers(&self.partial, &head.headers) else {
+            respond.send_reset(Reason::ENHANCE_YOUR_CALM);
+            return;
+        };
+        let ticket = Ticket::new(traffic.clone(), held);
         if !is_grpc(&head.headers) {
             match &self.pages {
-                Some(pages) => self.take_page(pages.clone(), Request::from_parts(head, ()), respond, ticket, traffic),
+                Some(pages) => pages::answer(pages.clone(), Request::from_parts(head, ()), respond, ticket),
                 None => refuse(respond, StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid gRPC request content-type"),
             }
             return;
@@ -301,80 +309,11 @@ impl Service {
             }
             Ok((gzip, deadline, method)) => {
                 let limits = Limits { message_bytes: self.settings.max_message_bytes, gzip };
-                let messages = Messages::new(recv, self.partial.clone(), limits);
+                let messages = Messages::new(recv, &self.partial, limits);
                 let caller = Caller { metadata: Metadata(head.headers), address, arrived, deadline };
                 method.start(Call { messages, outlet, caller, ticket });
             }
         }
-    }
-
-    fn take_page(
-        &self,
-        pages: Pages,
-        request: Request<()>,
-        mut respond: SendResponse<Bytes>,
-        ticket: Ticket,
-        traffic: &Rc<Traffic>,
-    ) {
-        let traffic = traffic.clone();
-        tokio::task::spawn_local(async move {
-            let (head, mut body) = pages(request).await.into_parts();
-            let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), body.is_empty()) else { return };
-            // Pages are long, and whoever asks for many and takes none gets no more of them.
-            let Some(_share) = traffic.budget.charge(body.len() as u64) else {
-                stream.send_reset(Reason::ENHANCE_YOUR_CALM);
-                return;
-            };
-            let mut waiting = Waiting::default();
-            while !body.is_empty() {
-                let room = poll_fn(|cx| {
-                    if !traffic.ready_or_wait(&mut waiting, cx.waker()) {
-                        return stream.poll_reset(cx).map(|_| None);
-                    }
-                    stream.reserve_capacity(body.len());
-                    match stream.capacity() {
-                        0 => stream.poll_capacity(cx).map(|room| room.and_then(Result::ok)),
-                        room => Poll::Ready(Some(room)),
-                    }
-                });
-                let Ok(Some(room)) = timeout(STALL, room).await else { return };
-                let piece = body.split_to(room.min(body.len()));
-                if stream.send_data(piece, body.is_empty()).is_err() {
-                    return;
-                }
-            }
-            drop(ticket);
-        });
-    }
-
-    async fn serve_http1<S>(
-        self: Rc<Self>,
-        socket: S,
-        first: Bytes,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), ConnectionError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let Some(pages) = &self.pages else { return Err(ConnectionError::Protocol) };
-        let socket = hyper_util::rt::TokioIo::new(Rewound { socket, first });
-        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
-            let answer = pages(request.map(drop));
-            async move { Ok::<_, std::convert::Infallible>(answer.await.map(http_body_util::Full::new)) }
-        });
-        let mut connection = pin!(
-            hyper::server::conn::http1::Builder::new()
-                .timer(hyper_util::rt::TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                // As Go writes them, for those who compare texts.
-                .title_case_headers(true)
-                .serve_connection(socket, service)
-        );
-        tokio::select! {
-            done = connection.as_mut() => return done.map_err(ConnectionError::Http1),
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await.map_err(ConnectionError::Http1)
     }
 }
 
@@ -453,40 +392,5 @@ impl Watchdog {
             Some(since) => quiet.min(since + STALL),
             None => quiet,
         }
-    }
-}
-
-/// A socket of which some bytes were read already.
-struct Rewound<S> {
-    socket: S,
-    first: Bytes,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
-        }
-        let count = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -2,18 +2,23 @@
 //!
 //! A message that lies in one frame is handed on without a copy. One that does not is collected, and what all calls of
 //! a net thread have collected is bounded: flow control gives its window back as soon as bytes are taken, so it does
-//! not bound them.
+//! not bound them. So is the time in which a message that has begun must come to its end; a stream may be silent for as
+//! long as it likes between two of them.
 
 use std::cell::Cell;
 use std::io::Read;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrite_proto::wire::{self, Malformed, Shape};
 use flate2::read::GzDecoder;
 use h2::RecvStream;
+use http::HeaderMap;
 use prost::{Message, Name};
+use tokio::time::{Sleep, sleep};
 
 use super::reply::PREFIX_BYTES;
 use super::status::{Code, Status};
@@ -54,12 +59,73 @@ impl Request for Raw {
     }
 }
 
-/// Bytes of incomplete messages that a net thread holds. Full: the call whose message would grow is refused.
+/// Bytes that a net thread holds of incomplete requests, and of long headers. Full: the call that would need more is
+/// refused.
 const PARTIAL_BYTES: usize = 256 << 20;
 
-/// How much of [`PARTIAL_BYTES`] is taken.
-#[derive(Debug, Default)]
+/// What a call that waits for its request counts for, besides the bytes of it that have come.
+const WAITING_BYTES: usize = 4 << 10;
+
+/// Headers up to this length are not counted: nearly all are shorter.
+const SHORT_HEADERS_BYTES: usize = 4 << 10;
+
+/// A message must have come to its end so long after its beginning, or after that of its call, if the call has no other.
+/// Those who send slowly get far in this time; etcd waits for ever.
+const MESSAGE: Duration = Duration::from_secs(120);
+
+/// How much of [`PARTIAL_BYTES`] is left.
+#[derive(Debug)]
 pub(super) struct Partial(Cell<usize>);
+
+impl Default for Partial {
+    fn default() -> Partial {
+        Partial::new(PARTIAL_BYTES)
+    }
+}
+
+impl Partial {
+    pub fn new(bytes: usize) -> Partial {
+        Partial(Cell::new(bytes))
+    }
+}
+
+/// A part of it, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    partial: Rc<Partial>,
+    bytes: usize,
+}
+
+impl Held {
+    fn nothing(partial: &Rc<Partial>) -> Held {
+        Held { partial: partial.clone(), bytes: 0 }
+    }
+
+    /// What headers take up, if there is room for them.
+    pub fn by_headers(partial: &Rc<Partial>, headers: &HeaderMap) -> Option<Held> {
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let mut held = Held::nothing(partial);
+        (bytes <= SHORT_HEADERS_BYTES || held.grow(bytes)).then_some(held)
+    }
+
+    /// False if there is no room.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let Some(left) = self.partial.0.get().checked_sub(bytes) else { return false };
+        self.partial.0.set(left);
+        self.bytes += bytes;
+        true
+    }
+
+    fn give_back(&mut self) {
+        self.partial.0.set(self.partial.0.get() + std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
 
 /// The messages of one call.
 pub(super) struct Messages {
@@ -68,8 +134,11 @@ pub(super) struct Messages {
     chunk: Bytes,
     /// The beginning of a message whose end has not come.
     begun: BytesMut,
-    charged: usize,
-    partial: Rc<Partial>,
+    held: Held,
+    /// Until when what has begun must have ended.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The call has one message, and it is waited for.
+    must_come: bool,
     limits: Limits,
     /// Refused to read on.
     ended: bool,
@@ -84,9 +153,14 @@ pub(super) struct Limits {
 }
 
 impl Messages {
-    pub fn new(recv: RecvStream, partial: Rc<Partial>, limits: Limits) -> Self {
-        let (chunk, begun) = (Bytes::new(), BytesMut::new());
-        Self { recv, chunk, begun, charged: 0, partial, limits, ended: false }
+    pub fn new(recv: RecvStream, partial: &Rc<Partial>, limits: Limits) -> Self {
+        let (chunk, begun, held) = (Bytes::new(), BytesMut::new(), Held::nothing(partial));
+        Self { recv, chunk, begun, held, timer: None, must_come: false, limits, ended: false }
+    }
+
+    /// The call can do nothing before it has a message.
+    pub fn must_come(&mut self) {
+        self.must_come = true;
     }
 
     /// The next message, or `None` when the client has said that there is none.
@@ -94,9 +168,26 @@ impl Messages {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
-        let next = ready!(self.poll_message(cx));
+        let next = std::task::ready!(self.poll_message(cx));
         self.ended = !matches!(next, Ok(Some(_)));
+        self.timer = None;
         Poll::Ready(next)
+    }
+
+    /// Ready when what has begun has not come to its end in time, or when too many wait for theirs.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let has_begun = !self.chunk.is_empty() || !self.begun.is_empty();
+        if !has_begun && !self.must_come {
+            return Poll::Pending;
+        }
+        if self.timer.is_none() && !self.held.grow(WAITING_BYTES) {
+            return Poll::Ready(too_much_held());
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(MESSAGE)));
+        timer.as_mut().poll(cx).map(|()| {
+            let text = "grpc: the request did not come to its end within two minutes";
+            Status::new(Code::DeadlineExceeded, text)
+        })
     }
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
@@ -105,7 +196,8 @@ impl Messages {
                 Ok(None) => {}
                 done => return Poll::Ready(done),
             }
-            match ready!(self.recv.poll_data(cx)) {
+            let Poll::Ready(data) = self.recv.poll_data(cx) else { return self.poll_late(cx).map(Err) };
+            match data {
                 Some(Ok(data)) => {
                     // Fails only if the stream is gone, which the next poll reports.
                     let _ = self.recv.flow_control().release_capacity(data.len());
@@ -125,13 +217,9 @@ impl Messages {
             return Ok(());
         }
         let grows = self.chunk.len() + data.len();
-        let held = self.partial.0.get();
-        if held + grows > PARTIAL_BYTES {
-            let text = "grpc: too many bytes of incomplete requests are held, try again";
-            return Err(Status::new(Code::ResourceExhausted, text));
+        if !self.held.grow(grows) {
+            return Err(too_much_held());
         }
-        self.partial.0.set(held + grows);
-        self.charged += grows;
         self.begun.extend_from_slice(&std::mem::take(&mut self.chunk));
         self.begun.extend_from_slice(&data);
         Ok(())
@@ -153,14 +241,13 @@ impl Messages {
             return Ok(None);
         }
         let mut message = if begun {
-            let message = self.begun.split_to(PREFIX_BYTES + length).freeze();
-            if self.begun.is_empty() {
-                self.refund();
-            }
-            message
+            self.begun.split_to(PREFIX_BYTES + length).freeze()
         } else {
             self.chunk.split_to(PREFIX_BYTES + length)
         };
+        if self.begun.is_empty() {
+            self.held.give_back();
+        }
         let message = message.split_off(PREFIX_BYTES);
         match flag {
             0 => Ok(Some(message)),
@@ -186,14 +273,8 @@ impl Messages {
         }
         Ok(plain.into())
     }
-
-    fn refund(&mut self) {
-        self.partial.0.set(self.partial.0.get() - std::mem::take(&mut self.charged));
-    }
 }
 
-impl Drop for Messages {
-    fn drop(&mut self) {
-        self.refund();
-    }
+fn too_much_held() -> Status {
+    Status::new(Code::ResourceExhausted, "grpc: too many bytes of incomplete requests are held, try again")
 }

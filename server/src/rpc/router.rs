@@ -29,8 +29,9 @@ use super::caller::Caller;
 use super::meter::{Begun, LazyMeter, Meter, Observing, Shape, split_path};
 use super::outlet::{Gone, Outgoing, Outlet, send_or_give_up};
 use super::reply::IntoReply;
-use super::request::{Messages, Request};
+use super::request::{Held, Messages, Request};
 use super::status::{Code, Status};
+use super::traffic::Traffic;
 
 /// A call that has arrived and whose method is known.
 pub(super) struct Call {
@@ -41,19 +42,26 @@ pub(super) struct Call {
     pub ticket: Ticket,
 }
 
-/// One of the calls that a connection carries.
-pub(super) struct Ticket(Rc<super::traffic::Traffic>);
+/// One of the calls that a connection carries, and what its headers take up.
+pub(super) struct Ticket {
+    traffic: Rc<Traffic>,
+    _headers: Held,
+}
 
 impl Ticket {
-    pub fn new(traffic: Rc<super::traffic::Traffic>) -> Self {
+    pub fn new(traffic: Rc<Traffic>, headers: Held) -> Self {
         traffic.calls.set(traffic.calls.get() + 1);
-        Self(traffic)
+        Self { traffic, _headers: headers }
+    }
+
+    pub fn traffic(&self) -> &Rc<Traffic> {
+        &self.traffic
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.calls.set(self.0.calls.get() - 1);
+        self.traffic.calls.set(self.traffic.calls.get() - 1);
     }
 }
 
@@ -386,6 +394,7 @@ async fn only_message<Q: Request>(
     shape: Q::Shape,
     unreadable: &str,
 ) -> Result<Q, Status> {
+    messages.must_come();
     let Some(message) = poll_fn(|cx| messages.poll_next(cx)).await? else {
         return Err(Status::new(Code::Internal, "unexpected EOF"));
     };

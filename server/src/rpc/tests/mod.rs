@@ -19,9 +19,12 @@ use tokio::task::spawn_local;
 
 use super::*;
 
+mod patience;
+
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
+const LARGE_PAGE_BYTES: usize = 1 << 20;
 const LOCK: &str = "/v3lockpb.Lock/Lock";
 
 /// Runs a test on a paused clock: timers ring as soon as nothing else is left to do.
@@ -53,6 +56,10 @@ fn server(settings: Settings) -> Server {
 }
 
 fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
+    server_of(|router, pages| Service::new(Some(router), Some(pages), settings, budget))
+}
+
+fn server_of(service: impl FnOnce(Rc<Router>, Pages) -> Service) -> Server {
     let registry = Arc::new(Registry::new());
     let logger = ferrite_observe::log::Logger::silent();
     let observing = Observing { extensive: true, slow_after: Duration::MAX, logger };
@@ -93,10 +100,14 @@ fn server_with(settings: Settings, budget: Arc<Budget>) -> Server {
         std::future::pending::<Result<PutResponse, Status>>().await
     });
     let pages: Pages = Rc::new(|request: Request<()>| -> LocalBoxFuture<'static, Response<Bytes>> {
-        Box::pin(async move { Response::new(Bytes::from(format!("{} {}", request.method(), request.uri().path()))) })
+        Box::pin(async move {
+            Response::new(match request.uri().path() {
+                "/large" => vec![b'x'; LARGE_PAGE_BYTES].into(),
+                path => format!("{} {path}", request.method()).into(),
+            })
+        })
     });
-    let service = Service::new(Some(Rc::new(router)), Some(pages), settings, budget);
-    let service = Rc::new(service);
+    let service = Rc::new(service(Rc::new(router), pages));
     Server { registry, stop, service, waiting }
 }
 
