@@ -75,6 +75,8 @@ pub enum Input<P, R> {
     Installed,
     /// The last message to this member did not get there.
     Unreachable(NodeId),
+    /// This member's process has ended.
+    Gone(NodeId),
     /// A snapshot got to this member, or could not be sent.
     SnapshotSent { to: NodeId, arrived: bool },
     /// Hand leadership over to this member.
@@ -427,6 +429,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Snapshot { message, prepared } => self.offer(message, prepared, out),
             Input::Installed => self.installed(out),
             Input::Unreachable(id) => self.raft.report_unreachable(id),
+            Input::Gone(id) => self.raft.report_gone(id),
             Input::SnapshotSent { to, arrived } => {
                 self.snapshots_out.sent(to, arrived, now);
                 self.raft.report_snapshot(to, arrived);

@@ -28,6 +28,9 @@ pub trait Owner: Debug + Send + Sync + 'static {
     fn is_removed(&self, id: NodeId) -> bool;
     /// What was sent to `id` was lost, or may have been.
     fn unreachable(&self, id: NodeId);
+    /// The process of `id` has ended, or is about to: what it sent has come to an end, and nothing listens where it did. Told
+    /// twice, now and then.
+    fn gone(&self, id: NodeId);
     /// How sending a snapshot to `id` has ended.
     fn snapshot_sent(&self, id: NodeId, arrived: bool);
     /// `by` says that this member was removed from the cluster.

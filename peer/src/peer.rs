@@ -97,6 +97,10 @@ impl Link {
         self.urls.lock().failed(url);
     }
 
+    pub(crate) fn has_no_url_but(&self, some: &[PeerUrl]) -> bool {
+        self.urls.lock().are_all_among(some)
+    }
+
     fn set_urls(&self, urls: Urls) {
         *self.urls.lock() = urls;
     }

@@ -104,6 +104,11 @@ impl Urls {
         self.urls[self.picked].clone()
     }
 
+    /// Whether these are all there are.
+    pub(crate) fn are_all_among(&self, some: &[PeerUrl]) -> bool {
+        self.urls.iter().all(|url| some.contains(url))
+    }
+
     /// Goes on to the next one, unless that was done since `url` was picked.
     pub(crate) fn failed(&mut self, url: &PeerUrl) {
         if self.urls[self.picked] == *url {

@@ -31,6 +31,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 enum Event {
     Message(Message),
     Unreachable(NodeId),
+    Gone(NodeId),
     SnapshotSent(NodeId, bool),
     Removed(NodeId),
     Database(Message, Result<Vec<u8>, String>),
@@ -61,6 +62,10 @@ impl Owner for Recorder {
 
     fn unreachable(&self, id: NodeId) {
         self.note(Event::Unreachable(id));
+    }
+
+    fn gone(&self, id: NodeId) {
+        self.note(Event::Gone(id));
     }
 
     fn snapshot_sent(&self, id: NodeId, arrived: bool) {
@@ -266,6 +271,28 @@ async fn a_member_that_is_gone_is_reported_and_found_again() {
     let mut two = Member::on(socket, local(2, address));
     two.knows(&one);
     one.reach(&mut two).await;
+}
+
+#[tokio::test]
+async fn one_that_has_ended_is_known_to_be_gone() {
+    let (mut one, mut two) = (Member::start(1).await, Member::start(2).await);
+    one.knows(&two);
+    two.knows(&one);
+    one.reach(&mut two).await;
+    two.reach(&mut one).await;
+    // It sends nothing more, but is there.
+    two.transport.stop();
+    while one.transport.active_since(two.id).is_some() {
+        tokio::task::yield_now().await;
+    }
+    // It takes what is posted.
+    one.transport.send([heartbeat(one.id, two.id, 1)]);
+    assert!(matches!(two.message().await, Message { body: Body::Heartbeat { .. }, .. }));
+    let until_now: Vec<Event> = std::iter::from_fn(|| one.events.try_recv().ok()).collect();
+    assert!(!until_now.contains(&Event::Gone(two.id)), "{until_now:?}");
+    let id = two.id;
+    drop(two);
+    while one.next().await != Event::Gone(id) {}
 }
 
 #[tokio::test]

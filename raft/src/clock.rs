@@ -56,6 +56,16 @@ impl Clock {
         self.timeout_ticks = self.base_ticks + self.rng.below(self.base_ticks);
     }
 
+    /// Starts counting again at an election. Whoever hurried to it draws the next timeout.
+    pub fn restart_for_election(&mut self, hurried: bool) {
+        if hurried { self.redraw() } else { self.restart() }
+    }
+
+    /// Goes on counting, with the least timeout there is and so many ticks more, within what might be drawn.
+    pub fn hurry(&mut self, turn_ticks: u32) {
+        self.timeout_ticks = self.base_ticks + turn_ticks.min(self.base_ticks - 1);
+    }
+
     /// Whether an election is due.
     pub fn is_due(&self) -> bool {
         self.elapsed_ticks >= self.timeout_ticks
@@ -92,6 +102,15 @@ mod tests {
         }
         assert!(seen[..10].iter().all(|seen| !seen), "a timeout below the base");
         assert!(seen[10..].iter().all(|seen| *seen), "every timeout in the range is drawn");
+    }
+
+    #[test]
+    fn who_hurries_waits_no_longer_and_no_shorter_than_a_draw_may_be() {
+        let mut clock = Clock::new(&Config { seed: 7, ..Config::new(NodeId(1)) });
+        for (turn_ticks, timeout) in [(0, 10), (3, 13), (9, 19), (10, 19), (u32::MAX, 19)] {
+            clock.hurry(turn_ticks);
+            assert_eq!(clock.timeout_ticks, timeout);
+        }
     }
 
     #[test]

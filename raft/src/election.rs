@@ -148,7 +148,12 @@ impl<L: LogStore> Raft<L> {
 
     /// Whether a candidate is to be ignored because a leader was heard not long ago.
     pub fn holds_lease(&self) -> bool {
-        self.core.rules.check_quorum && self.leader().is_some() && !self.core.clock.base_passed()
+        let hears_leader = match &self.role {
+            Role::Follower(follower) => follower.leader.is_some() && !follower.leader_is_gone,
+            Role::Leader(_) => true,
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        };
+        self.core.rules.check_quorum && hears_leader && !self.core.clock.base_passed()
     }
 
     /// Gives a vote or refuses it. A learner votes too: who asks may know that it is a voter by now.

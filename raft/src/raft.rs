@@ -93,7 +93,7 @@ impl<L: LogStore> Raft<L> {
         };
         traced!(core, InitState);
         core.switch_membership(membership);
-        let mut raft = Raft { core, role: Role::Follower(Follower { leader: None }) };
+        let mut raft = Raft { core, role: Role::Follower(Follower { leader: None, leader_is_gone: false }) };
         raft.follow(raft.core.term, None);
         raft.announce();
         Ok(raft)
@@ -119,7 +119,7 @@ impl<L: LogStore> Raft<L> {
 
     pub fn follow(&mut self, term: Term, leader: Option<NodeId>) {
         self.core.enter_term(term);
-        self.role = Role::Follower(Follower { leader });
+        self.role = Role::Follower(Follower { leader, leader_is_gone: false });
         line!(self.core.logger, Info, "{:x} became follower at term {term}", self.core.id);
         #[cfg(feature = "trace")]
         self.core.trace.enter(RoleKind::Follower);
@@ -152,7 +152,8 @@ impl<L: LogStore> Raft<L> {
         }
         self.core.clock.tick();
         if self.core.is_promotable() && self.core.clock.is_due() {
-            self.core.clock.restart();
+            let hurried = matches!(&self.role, Role::Follower(follower) if follower.leader_is_gone);
+            self.core.clock.restart_for_election(hurried);
             self.start_election();
         }
     }

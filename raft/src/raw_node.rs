@@ -200,6 +200,23 @@ impl<L: LogStore> RawNode<L> {
         }
     }
 
+    /// A node has ended: its process closed its connections, and nothing listens where it did. (Not in the thesis.) Whoever
+    /// follows it stands for election as soon as the timeout may end, rather than after a random time: the first of the voters
+    /// that are left after `election_ticks`, in the order of their ids, the next a tick later, and so on. Meanwhile it listens
+    /// to others that stand (cf. `Rules::check_quorum`). To a leader it is unreachable.
+    ///
+    /// An owner who is wrong breaks nothing: the timeout is one that might have been drawn, a vote counts as ever, and
+    /// a leader that is heard again is followed again. With lease-based reads, which would trust the lease, it changes
+    /// nothing.
+    pub fn report_gone(&mut self, id: NodeId) {
+        let Raft { core, role } = &mut self.raft;
+        match role {
+            Role::Follower(follower) => follower.report_gone(core, id),
+            Role::Leader(leader) => leader.unreachable(core, id),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
     /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more,
     /// unless the node answers that it holds what the log still has. Nothing happens if none is under way.
     pub fn report_snapshot(&mut self, id: NodeId, arrived: bool) {

@@ -181,7 +181,11 @@ impl<L: LogStore> Raft<L> {
     fn hears_leader(&mut self, from: NodeId) -> bool {
         match &mut self.role {
             Role::Follower(follower) => {
-                self.core.clock.restart();
+                // Who was taken for gone is there all the same, and may go another time.
+                match std::mem::take(&mut follower.leader_is_gone) {
+                    true => self.core.clock.redraw(),
+                    false => self.core.clock.restart(),
+                }
                 follower.leader = Some(from);
                 true
             }

@@ -43,6 +43,8 @@ pub enum Input {
         arrived: bool,
     },
     Unreachable(NodeId),
+    /// This member's process has ended.
+    Gone(NodeId),
     /// A member says that this one was removed.
     Removed,
     Stop,
@@ -130,6 +132,7 @@ impl Node {
             }
             Input::SnapshotSent { to, arrived } => self.raft.report_snapshot(to, arrived),
             Input::Unreachable(id) => self.raft.report_unreachable(id),
+            Input::Gone(id) => self.raft.report_gone(id),
             Input::Removed => return Some(Ended::Removed),
             Input::Stop => return Some(Ended::Stopped),
         }

@@ -62,6 +62,11 @@ impl ferrite_peer::Owner for Owner {
         let _ = self.inputs.try_send(Input::Unreachable(id));
     }
 
+    fn gone(&self, id: NodeId) {
+        // A hint: without it, an election takes a random time longer.
+        let _ = self.inputs.try_send(Input::Gone(id));
+    }
+
     fn snapshot_sent(&self, id: NodeId, arrived: bool) {
         self.tell(Input::SnapshotSent { to: id, arrived });
     }

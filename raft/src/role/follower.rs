@@ -15,6 +15,9 @@ use crate::types::{Entry, Index, LogPosition, NodeId, Snapshot, Term};
 #[derive(Debug)]
 pub struct Follower {
     pub leader: Option<NodeId>,
+    /// The owner knows that the leader has ended. It stays named until somebody stands: that there is none is told no sooner
+    /// than without this knowledge.
+    pub leader_is_gone: bool,
 }
 
 impl Follower {
@@ -58,8 +61,30 @@ impl Follower {
             // Another leader could be elected while the old one still trusts its lease.
             line!(core.logger, Error, "ignoring MsgForgetLeader due to ReadOnlyLeaseBased");
         } else if let Some(leader) = self.leader.take() {
+            self.leader_is_gone = false;
             line!(core.logger, Info, "{:x} forgetting leader {leader:x} at term {}", core.id, core.term);
         }
+    }
+}
+
+impl Follower {
+    /// A node has ended. If it was the leader, an election comes as soon as it may, and others that stand are listened to.
+    /// The voters that are left take turns in the order of their ids, a tick apart. All know of it at the same time: if all
+    /// stood at once, they would split the vote, and so they would, now and then, if they drew from a few ticks.
+    pub fn report_gone<L: LogStore>(&mut self, core: &mut Core<L>, id: NodeId) {
+        if self.leader != Some(id) || self.leader_is_gone {
+            return;
+        }
+        if core.rules.read_only == crate::config::ReadOnlyMode::LeaseBased {
+            // If the owner is wrong, another leader could be elected while this one still trusts its lease.
+            line!(core.logger, Error, "ignoring that leader {id:x} is gone due to ReadOnlyLeaseBased");
+            return;
+        }
+        line!(core.logger, Info, "{:x} knows that leader {id:x} is gone at term {}", core.id, core.term);
+        self.leader_is_gone = true;
+        let voters = core.membership.voters().voters();
+        let before = voters.iter().filter(|voter| **voter != id && **voter < core.id).count();
+        core.clock.hurry(before as u32);
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Action {
     ChangeMembers,
     Transfer,
     Unreachable,
+    /// It is told, rightly or not, that another has ended.
+    Gone,
     ForgetLeader,
     /// It makes a snapshot and forgets its log.
     Compact,
@@ -99,6 +101,7 @@ impl Mix {
             (ChangeMembers, [10, 40]),
             (Transfer, [4, 25]),
             (Unreachable, [2, 6]),
+            (Gone, [2, 6]),
             (ForgetLeader, [2, 6]),
             (Compact, [10, 60]),
             (Crash, [2, 8]),

@@ -160,6 +160,10 @@ impl Cluster {
                 let other = self.any_node();
                 self.with_raft(id, |raft| raft.report_unreachable(other));
             }
+            Action::Gone => {
+                let other = self.any_node();
+                self.with_raft(id, |raft| raft.report_gone(other));
+            }
             Action::ForgetLeader => self.with_raft(id, RawNode::forget_leader),
             Action::Compact => {
                 let keep = rng.below(4) as u64;

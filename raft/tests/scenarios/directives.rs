@@ -48,6 +48,7 @@ impl Environment {
                 let arrived = directive.value("ok") == Some("true");
                 self.node(number(0)).raft.report_snapshot(NodeId(number(1)), arrived);
             }
+            "report-gone" => self.node(number(0)).raft.report_gone(NodeId(number(1))),
             other => return Err(format!("unknown command {other}")),
         }
         Ok(())

@@ -41,6 +41,10 @@ impl Owner for Inlet {
         let _ = self.member.push(Input::Unreachable(id));
     }
 
+    fn gone(&self, id: NodeId) {
+        let _ = self.member.push(Input::Gone(id));
+    }
+
     fn snapshot_sent(&self, to: NodeId, arrived: bool) {
         self.transfers.sent(to, arrived);
         let _ = self.member.push(Input::SnapshotSent { to, arrived });
