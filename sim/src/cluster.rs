@@ -135,6 +135,27 @@ impl Cluster {
         self.tell(&format_args!("m{} loses its power for {down:?}", number + 1));
     }
 
+    /// The process of a member is killed.
+    pub fn kill(&mut self, number: usize, down: Duration) {
+        let node = &mut self.nodes[number];
+        if node.life.is_none() {
+            return;
+        }
+        node.kill();
+        (node.down_until, node.asleep_until) = (self.now + down, Duration::ZERO);
+        self.hang_up(number);
+        self.tell(&format_args!("m{} is killed for {down:?}", number + 1));
+    }
+
+    /// The process of a member has ended: its kernel tells the others.
+    fn hang_up(&mut self, number: usize) {
+        let Cluster { nodes, network, dice, now, .. } = self;
+        let gone = nodes[number].id();
+        for other in nodes.iter().filter(|node| node.id() != gone) {
+            network.hang_up(dice, *now, gone, other.id());
+        }
+    }
+
     fn start(&mut self, number: usize) -> Result<(), Violation> {
         let Cluster { nodes, dice, now, circumstances, .. } = self;
         match nodes[number].start(*circumstances, *now, dice) {
@@ -159,6 +180,7 @@ impl Cluster {
     pub fn retire(&mut self, number: usize) {
         if !self.nodes[number].is_retired {
             self.nodes[number].retire();
+            self.hang_up(number);
             self.tell(&format_args!("m{} has been removed, and ends", number + 1));
         }
     }
@@ -173,6 +195,16 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Who has ended is known to those who were connected, unless it runs again when they dial.
+    fn deliver_hang_ups(&mut self) {
+        for (gone, to) in self.network.hung_up(self.now) {
+            let is_back = self.number_of(gone).is_some_and(|number| self.nodes[number].life.is_some());
+            if !is_back && let Some(life) = self.number_of(to).and_then(|number| self.nodes[number].life.as_mut()) {
+                life.engine.bring(Input::Gone(gone));
+            }
+        }
     }
 
     /// Messages that have arrived are handed on, unless the receiver knows that the sender was removed: then that one is
@@ -243,6 +275,7 @@ impl Cluster {
     /// One step of a member that can make one: its number, and what others have to do about it. Nothing if nobody can.
     pub fn turn(&mut self, happened: &mut Vec<Happening>) -> Result<Option<usize>, Violation> {
         self.deliver();
+        self.deliver_hang_ups();
         self.recover()?;
         self.able.clear();
         for (number, node) in self.nodes.iter().enumerate() {
@@ -260,6 +293,7 @@ impl Cluster {
                 let down = Duration::from_millis(self.dice.below(3000));
                 self.tell(&format_args!("m{} stops: {stopped}", number + 1));
                 self.crash(number, down);
+                self.hang_up(number);
             }
             Err(stopped) => return Err(self.has_stopped(number, &stopped)),
         }

@@ -13,7 +13,7 @@ use crate::network::Weather;
 pub struct Faults {
     /// Loss, delay, doubling, cuts one-way and two-way.
     pub network: bool,
-    /// Power failures.
+    /// Power failures, and processes that are killed.
     pub crashes: bool,
     pub pauses: bool,
     /// Failed syncs and writes, full and slow disks.
@@ -53,6 +53,15 @@ pub enum Fault {
     },
     /// The same of whoever leads.
     LeaderPowerCut {
+        down: Duration,
+    },
+    /// Its process is killed, and started again after so long.
+    Kill {
+        member: usize,
+        down: Duration,
+    },
+    /// The same of whoever leads.
+    LeaderKill {
         down: Duration,
     },
     /// It does nothing for so long.
@@ -129,6 +138,9 @@ impl Trouble {
             2 | 3 if network => Fault::Cut { from: cluster.any_node(), to: cluster.any_node() },
             4 if network => Fault::Isolate(victim(cluster)),
             5 | 6 => Fault::Heal,
+            7 if crashes && cluster.dice.once_in(2) => {
+                Fault::Kill { member: victim(cluster), down: up_to(3000, &mut cluster.dice) }
+            }
             7 if crashes => Fault::PowerCut { member: victim(cluster), down: up_to(3000, &mut cluster.dice) },
             // So short that nobody has noticed.
             8 if crashes => Fault::PowerCut { member: victim(cluster), down: up_to(50, &mut cluster.dice) },
@@ -191,6 +203,12 @@ fn strike(fault: Fault, cluster: &mut Cluster) {
         Fault::LeaderPowerCut { down } => {
             if let Some(leader) = cluster.leader() {
                 cluster.crash(leader, down);
+            }
+        }
+        Fault::Kill { member, down } => cluster.kill(member, down),
+        Fault::LeaderKill { down } => {
+            if let Some(leader) = cluster.leader() {
+                cluster.kill(leader, down);
             }
         }
         Fault::Sleep { member, pause } => {

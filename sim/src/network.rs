@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrite_raft::{Body, Message};
+use ferrite_raft::{Body, Message, NodeId};
 use ferrite_storage::vfs::lying::Dice;
 
 /// A message in flight. The number keeps those that arrive together in a fixed order.
@@ -38,6 +38,14 @@ impl Ord for Flight {
     }
 }
 
+/// The process of a member has ended: its connections with another one are closed, and new ones refused.
+#[derive(Debug)]
+struct HangUp {
+    arrives: Duration,
+    gone: NodeId,
+    to: NodeId,
+}
+
 /// The longest that a database takes.
 const SNAPSHOT_TAKES: Duration = Duration::from_secs(1);
 
@@ -59,6 +67,7 @@ impl Weather {
 #[derive(Debug)]
 pub struct Network {
     flights: BinaryHeap<Reverse<Flight>>,
+    hang_ups: Vec<HangUp>,
     sent: u64,
     pub weather: Weather,
     /// Nothing gets from the first to the second.
@@ -67,7 +76,13 @@ pub struct Network {
 
 impl Network {
     pub fn new() -> Network {
-        Network { flights: BinaryHeap::new(), sent: 0, weather: Weather::FINE, cut: HashSet::new() }
+        Network {
+            flights: BinaryHeap::new(),
+            hang_ups: Vec::new(),
+            sent: 0,
+            weather: Weather::FINE,
+            cut: HashSet::new(),
+        }
     }
 
     /// Takes a message. False: it is lost, and the sender's connection may notice.
@@ -101,15 +116,32 @@ impl Network {
         self.flights.push(Reverse(Flight { arrives, number: self.sent, message, database }));
     }
 
-    /// When the next message arrives.
+    /// The process of `gone` has ended: its kernel tells `to`, and refuses when that dials again. Nothing of this is lost, for
+    /// kernels repeat themselves.
+    pub fn hang_up(&mut self, dice: &mut Dice, now: Duration, gone: NodeId, to: NodeId) {
+        let longest = 3 * self.weather.slowest.as_micros() as u64;
+        let arrives = now + Duration::from_micros(150 + dice.below(longest.max(1)));
+        self.hang_ups.push(HangUp { arrives, gone, to });
+    }
+
+    /// Who has ended, and who knows by `now`. Where a way is cut, a kernel gives up.
+    pub fn hung_up(&mut self, now: Duration) -> Vec<(NodeId, NodeId)> {
+        let arrived = self.hang_ups.extract_if(.., |hang_up| hang_up.arrives <= now);
+        let pairs = arrived.map(|HangUp { gone, to, .. }| (gone, to));
+        let is_cut = |from: NodeId, to: NodeId| self.cut.contains(&(from.0, to.0));
+        pairs.filter(|(gone, to)| !is_cut(*gone, *to) && !is_cut(*to, *gone)).collect()
+    }
+
+    /// When something arrives next.
     pub fn next_arrival(&self) -> Option<Duration> {
-        self.flights.peek().map(|Reverse(flight)| flight.arrives)
+        let flight = self.flights.peek().map(|Reverse(flight)| flight.arrives);
+        flight.into_iter().chain(self.hang_ups.iter().map(|hang_up| hang_up.arrives)).min()
     }
 
     /// What has arrived by `now`, unless the way was cut meanwhile: then a snapshot arrives without its database.
     pub fn arrived(&mut self, now: Duration) -> Vec<(Message, Vec<Bytes>)> {
         let mut arrived = Vec::new();
-        while self.next_arrival().is_some_and(|arrives| arrives <= now) {
+        while self.flights.peek().is_some_and(|Reverse(flight)| flight.arrives <= now) {
             let Some(Reverse(Flight { message, database, .. })) = self.flights.pop() else { break };
             match self.cut.contains(&(message.from.0, message.to.0)) {
                 false => arrived.push((message, database)),

@@ -209,14 +209,23 @@ impl Node {
         Ok(())
     }
 
-    /// The power goes, or the process ends. What was not synced is lost, or in part, as the dice say.
+    /// The process ends. What it had written is there, synced or not.
+    pub fn kill(&mut self) {
+        self.end(Survival::Everything);
+    }
+
+    /// The power goes. What was not synced is lost, or in part, as the dice say.
     pub fn crash(&mut self, dice: &mut Dice) {
-        self.life = None;
         let survival = match dice.below(4) {
             0 => Survival::Nothing,
             1 => Survival::Everything,
             _ => Survival::Seeded(dice.roll()),
         };
+        self.end(survival);
+    }
+
+    fn end(&mut self, survival: Survival) {
+        self.life = None;
         let disk = self.disk.disk.crash(survival);
         self.disk = Drive { disk, is_hurt: false, failures: 0, slowest: self.disk.slowest };
     }

@@ -1,6 +1,8 @@
 //! Runs of whole clusters.
 
-use ferrite_sim::{Faults, Report, Run, run};
+use std::time::Duration;
+
+use ferrite_sim::{Fault, Faults, Report, Run, Script, run};
 
 fn seeds(first: u64, count: u64, members: usize, faults: Faults) -> Vec<Report> {
     (first..first + count)
@@ -43,4 +45,35 @@ fn a_seed_always_makes_the_same_run() {
     let of = |seed| run(Run::new(seed, 3, 10, Faults::ALL)).unwrap();
     assert_eq!(of(77), of(77));
     assert_ne!(of(77).digest, of(78).digest);
+}
+
+/// How long there was no leader after the one that led at [`END`] had gone.
+fn outages(script: Script) -> Vec<Duration> {
+    let outage = |seed| {
+        // Clocks that drift bring the members' ticks apart.
+        let faults = Faults { clocks: true, ..Faults::NONE };
+        let report = run(Run { script, ..Run::new(seed, 3 + 2 * (seed as usize % 2), 12, faults) });
+        let elections = report.unwrap_or_else(|finding| panic!("{finding}")).elections;
+        let next = elections.into_iter().find(|at| *at > END).expect("somebody leads in the end");
+        next - END
+    };
+    let mut outages: Vec<Duration> = (1..=10).map(outage).collect();
+    outages.sort();
+    outages
+}
+
+const END: Duration = Duration::from_secs(9);
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_leader_whose_process_ends_is_replaced_after_one_election_timeout() {
+    const KILLED: Script = &[(END, Fault::LeaderKill { down: Duration::from_secs(4) })];
+    const WITHOUT_POWER: Script = &[(END, Fault::LeaderPowerCut { down: Duration::from_secs(4) })];
+    let (killed, without_power) = (outages(KILLED), outages(WITHOUT_POWER));
+    let tenth = ELECTION_TIMEOUT / 10;
+    // A tick less for what it said last, and a tick more for each voter whose log is behind.
+    assert!(killed.iter().all(|outage| *outage > 8 * tenth && *outage < 13 * tenth), "{killed:?}");
+    // Of one that loses its power nothing is known: the time is drawn.
+    let median = |outages: &[Duration]| outages[outages.len() / 2];
+    assert!(median(&killed) <= ELECTION_TIMEOUT && median(&without_power) > ELECTION_TIMEOUT, "{without_power:?}");
 }
