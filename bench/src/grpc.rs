@@ -43,6 +43,9 @@ pub mod rpc {
         Rpc::at("/etcdserverpb.Lease/LeaseTimeToLive");
     pub const LEASE_LEASES: Rpc<LeaseLeasesRequest, LeaseLeasesResponse> = Rpc::at("/etcdserverpb.Lease/LeaseLeases");
     pub const STATUS: Rpc<StatusRequest, StatusResponse> = Rpc::at("/etcdserverpb.Maintenance/Status");
+    pub const MEMBER_ADD: Rpc<MemberAddRequest, MemberAddResponse> = Rpc::at("/etcdserverpb.Cluster/MemberAdd");
+    pub const MEMBER_REMOVE: Rpc<MemberRemoveRequest, MemberRemoveResponse> =
+        Rpc::at("/etcdserverpb.Cluster/MemberRemove");
     pub const HASH_KV: Rpc<HashKvRequest, HashKvResponse> = Rpc::at("/etcdserverpb.Maintenance/HashKV");
 }
 

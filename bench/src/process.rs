@@ -23,7 +23,16 @@ pub struct Setup {
     client_port: u16,
     peer_port: u16,
     flags: Vec<String>,
-    count_syncs: bool,
+    syncs: Syncs,
+}
+
+/// What becomes of the server's syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syncs {
+    Plain,
+    Counted,
+    /// Each takes so much longer.
+    Delayed(Duration),
 }
 
 impl Setup {
@@ -41,14 +50,19 @@ impl Setup {
             client_port: client.local_addr()?.port(),
             peer_port: peer.local_addr()?.port(),
             flags: flags.to_vec(),
-            count_syncs: false,
+            syncs: Syncs::Plain,
         })
     }
 
     /// From the next start on, syncs are counted.
     pub fn counting_syncs(mut self) -> Setup {
-        self.count_syncs = true;
+        self.syncs = Syncs::Counted;
         self
+    }
+
+    /// From the next start on, each sync takes so much longer.
+    pub fn delay_syncs(&mut self, delay: Duration) {
+        self.syncs = Syncs::Delayed(delay);
     }
 
     pub fn set_flags(&mut self, flags: Vec<String>) {
@@ -71,21 +85,24 @@ impl Setup {
         self.dir.join("syncs")
     }
 
+    /// The server without its flags, under `strace` if its syncs are not plain.
+    fn traced(&self) -> Command {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "--seccomp-bpf", "-e", "trace=fsync,fdatasync,msync,sync_file_range"]);
+        match self.syncs {
+            Syncs::Plain => return Command::new(&self.binary),
+            Syncs::Counted => strace.args(["-c", "-U", "calls,name", "-o"]).arg(self.sync_counts()),
+            Syncs::Delayed(delay) => {
+                let inject = format!("inject=fsync,fdatasync,msync:delay_enter={}us", delay.as_micros());
+                strace.args(["-e", &inject, "-o", "/dev/null"])
+            }
+        };
+        strace.arg(&self.binary);
+        strace
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        if self.count_syncs {
-            command = Command::new("strace");
-            command.args([
-                "-f",
-                "--seccomp-bpf",
-                "-c",
-                "-U",
-                "calls,name",
-                "-e",
-                "trace=fsync,fdatasync,msync,sync_file_range",
-            ]);
-            command.arg("-o").arg(self.sync_counts()).arg(&self.binary);
-        }
+        let mut command = self.traced();
         let (client, peer) = (format!("http://{}", self.endpoint()), self.peer_url());
         command.arg("--name=bench").arg(format!("--data-dir={}", self.dir.join("data").display()));
         command.arg(format!("--listen-client-urls={client}")).arg(format!("--advertise-client-urls={client}"));
@@ -115,7 +132,7 @@ impl Setup {
             tokio::time::sleep(POLL).await;
         }
         server.started_in = begin.elapsed();
-        if self.count_syncs {
+        if self.syncs != Syncs::Plain {
             server.pid = only_child(server.child.id())?;
         }
         Ok(server)

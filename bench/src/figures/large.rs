@@ -1,18 +1,15 @@
 //! What a million keys cost: memory, start, lists, counts, puts and gets, and a watcher far behind.
 
 use super::measure::{Crowd, measure_gets, measure_puts, measure_reads, sample};
-use super::{KEY_BYTES, PATIENCE, Sample, Side, Sizes, VALUE_BYTES, crash_and_verify};
-use crate::command::{Failure, key};
+use super::steady::{Steadiness, Steady, steady_puts};
+use super::{PATIENCE, Sample, Side, Sizes, crash_and_verify};
+use crate::command::Failure;
 use crate::grpc::{CallError, Connection, rpc};
-use crate::ledger::{Write, WriteId, WriteIds, watch_everything};
-use crate::load::Pace;
+use crate::ledger::{Write, watch_everything};
 use crate::process::{Memory, Server};
-use crate::report::{Recorder, Report};
-use crate::rng::Rng;
 use bytes::Bytes;
-use ferrite_proto::etcdserverpb::{PutRequest, RangeRequest};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use ferrite_proto::etcdserverpb::RangeRequest;
+use std::cell::Cell;
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
@@ -23,10 +20,8 @@ const LIST_KEYS: i64 = 10_000;
 const LISTS: u64 = 100;
 const COUNTS: u64 = 50;
 
-/// Steady puts a second, and for how long at least and at most.
-const STEADY_RATE: u64 = 400;
-const STEADY_LEAST: Duration = Duration::from_secs(5);
-const STEADY_MOST: Duration = Duration::from_secs(20);
+/// The puts beside the watcher.
+const STEADY: Steadiness = Steadiness { rate: 400, least: Duration::from_secs(5), most: Duration::from_secs(20) };
 
 pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let setup = side.fresh()?;
@@ -96,8 +91,8 @@ async fn behind(
     sizes: &Sizes,
     writes: &mut Vec<Write>,
 ) -> Result<[Sample; 5], Failure> {
-    let mut alone = std::pin::pin!(tokio::time::sleep(STEADY_LEAST));
-    let before = steady_puts(crowd, sizes.large_keys, writes, &mut alone).await?;
+    let mut alone = std::pin::pin!(tokio::time::sleep(STEADY.least));
+    let before = steady_puts(crowd, STEADY, sizes.large_keys, writes, &mut alone).await?;
     let connection = Connection::open(&server.endpoint()).await?;
     let current = writes.iter().map(|w| w.revision).max().unwrap_or_default();
     let from = (current - sizes.behind as i64).max(1);
@@ -107,7 +102,7 @@ async fn behind(
     let during = {
         let mut caught_up =
             std::pin::pin!(async { result = Some(catch_up(&connection, from + 1, current, &progress).await) });
-        steady_puts(crowd, sizes.large_keys, writes, &mut caught_up).await?
+        steady_puts(crowd, STEADY, sizes.large_keys, writes, &mut caught_up).await?
     };
     // One that has not caught up by then is given the rate that it had so far.
     let elapsed = match result {
@@ -151,60 +146,4 @@ async fn catch_up(connection: &Connection, from: i64, to: i64, progress: &Progre
         progress.events.set(progress.events.get() + answer.events.len() as u64);
     }
     Ok(begin.elapsed())
-}
-
-/// What came of steady puts.
-#[derive(Debug)]
-struct Steady {
-    report: Report,
-    refused: u64,
-}
-
-/// Puts at a steady rate, each when it is due whether or not others have been answered, until `done`.
-async fn steady_puts(
-    crowd: &Crowd,
-    keys: u64,
-    writes: &mut Vec<Write>,
-    done: &mut (impl Future<Output = ()> + Unpin),
-) -> Result<Steady, Failure> {
-    let shared = Rc::new(RefCell::new((Recorder::new(), Vec::new(), 0)));
-    let (pace, mut rng, mut ids) = (Pace::new(STEADY_RATE), Rng::from_clock(), WriteIds::new());
-    let begin = Instant::now();
-    // At most the puts of STEADY_MOST are unanswered.
-    let mut puts = Vec::new();
-    let mut is_done = false;
-    for number in 0.. {
-        if begin.elapsed() >= STEADY_MOST || (is_done && begin.elapsed() >= STEADY_LEAST) {
-            break;
-        }
-        let due = tokio::select! {
-            due = pace.due(number) => due,
-            () = &mut *done, if !is_done => {
-                is_done = true;
-                pace.due(number).await
-            }
-        };
-        let (id, mut value) = (ids.next(), rng.bytes(VALUE_BYTES));
-        WriteId::stamp(id, &mut value);
-        let request = PutRequest { key: key(rng.below(keys), KEY_BYTES), value: value.into(), ..Default::default() };
-        let connection = crowd.connections[number as usize % crowd.connections.len()].clone();
-        let shared = shared.clone();
-        puts.push(tokio::task::spawn_local(async move {
-            let answer = connection.call(rpc::PUT, &request).await;
-            let (recorder, writes, refused) = &mut *shared.borrow_mut();
-            if let Ok(answer) = &answer {
-                let revision = answer.header.as_ref().map_or(0, |h| h.revision);
-                writes.push(Write { revision, id, key: request.key });
-            }
-            // A refusal, too, is something that the client has waited for.
-            recorder.add_latency(due.elapsed());
-            *refused += u64::from(answer.is_err());
-        }));
-    }
-    for put in puts {
-        put.await.map_err(Failure::because)?;
-    }
-    let (recorder, acknowledged, refused) = Rc::try_unwrap(shared).expect("every put has ended").into_inner();
-    writes.extend(acknowledged);
-    Ok(Steady { report: recorder.report(Duration::ZERO), refused })
 }

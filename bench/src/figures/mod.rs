@@ -11,16 +11,25 @@
 //! * `small`: puts and gets on 10 thousand keys, at 100 connections with 10 clients each and at one.
 //! * `large`: memory, start, lists, counts, puts and gets at a million keys; a watcher far behind under steady puts.
 //! * `leases`: many leases that end together.
-//! * `cluster`: three members, whose CPU counts together; puts, gets through a follower, the leader killed.
+//! * `cluster`: three members, whose CPU counts together; puts, and gets through a follower.
+//! * `outage`: three members, the leader killed again and again.
+//! * `rejoin`: three members, one of which loses its disk and begins anew under puts.
+//! * `slow-disk`: three members, one of which has a slow disk.
 //! * `syncs`: how often the disk is synced, under `strace`.
 
 pub mod cluster;
+pub mod disk;
 pub mod large;
 pub mod leases;
 pub mod measure;
+pub mod outage;
+pub mod rejoin;
+pub mod slow_disk;
 pub mod small;
+pub mod steady;
 pub mod syncs;
 pub mod table;
+pub mod trio;
 
 use crate::command::Failure;
 use crate::grpc::Connection;
@@ -115,8 +124,32 @@ pub const FIGURES: &[Figure] = &[
         "/s",
         Asked::Nothing,
     ),
-    row("cluster.outage", "leader killed: no success for, median of 5", "s", Asked::AtMost(1.2)),
-    row("cluster.outage.worst", "leader killed: no success for, worst of 5", "s", Asked::Nothing),
+    row("outage", "leader killed: no success for", "s", Asked::AtMost(1.2)),
+    row("outage.worst", "leader killed: no success for, worst of a run", "s", Asked::Nothing),
+    row("rejoin.time", "a member without data joins: until it answers a linearizable get", "s", Asked::Nothing),
+    row("rejoin.rate", "the same: keys and values a second", "MB", Asked::Nothing),
+    row("rejoin.written", "the same: bytes it wrote a second", "MB", Asked::Nothing),
+    row("rejoin.disk", "one file written from end to end: bytes a second", "MB", Asked::Nothing),
+    row("rejoin.share", "bytes it wrote to those of the file", "", Asked::Nothing),
+    row("rejoin.before", "steady puts, two members: latency p99", "ms", Asked::Nothing),
+    row("rejoin.during", "steady puts, a third one joins: latency p99", "ms", Asked::Nothing),
+    row("rejoin.slower", "the same, to what it was without", "", Asked::AtMost(1.5)),
+    row("rejoin.refused", "the same: puts refused or timed out", "", Asked::AtMost(0.0)),
+    row("slow.sync", "a sync of this disk", "ms", Asked::Nothing),
+    row("slow.put1000.rate", "three members, put, 100x10: throughput", "/s", Asked::Nothing),
+    row("slow.put1000.rate.with", "the same, a follower's syncs ten times slower", "/s", Asked::Nothing),
+    row("slow.put1000.slower", "the first to the second", "", Asked::AtMost(1.1)),
+    row("slow.put1000.noise", "two measurements of the first: the larger to the smaller", "", Asked::Nothing),
+    row("slow.put1000.p50", "three members, put, 100x10: latency p50", "ms", Asked::Nothing),
+    row("slow.put1000.p50.with", "the same, a follower's syncs ten times slower", "ms", Asked::Nothing),
+    row("slow.put1000.p99", "three members, put, 100x10: latency p99", "ms", Asked::Nothing),
+    row("slow.put1000.p99.with", "the same, a follower's syncs ten times slower", "ms", Asked::Nothing),
+    row("slow.put1.p50", "three members, put, 1 connection: latency p50", "ms", Asked::Nothing),
+    row("slow.put1.p50.with", "the same, a follower's syncs ten times slower", "ms", Asked::Nothing),
+    row("slow.put1.slower", "the second to the first", "", Asked::AtMost(1.1)),
+    row("slow.put1.noise", "two measurements of the first: the larger to the smaller", "", Asked::Nothing),
+    row("slow.put1.p99", "three members, put, 1 connection: latency p99", "ms", Asked::Nothing),
+    row("slow.put1.p99.with", "the same, a follower's syncs ten times slower", "ms", Asked::Nothing),
 ];
 
 /// A measured figure.
@@ -137,6 +170,12 @@ pub struct Sizes {
     pub single: u64,
     pub behind: u64,
     pub leases: u64,
+    /// How often the leader is killed.
+    pub kills: u64,
+    /// Keys and values that a new member has to be sent.
+    pub rejoin_bytes: u64,
+    /// Puts a second meanwhile.
+    pub rejoin_rate: u64,
 }
 
 /// A server binary and where its data goes.
