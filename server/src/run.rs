@@ -62,12 +62,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
-    let parsed = config::parse(&arguments, environment, &early);
-    if matches!(parsed, Ok(Command::Serve(_)) | Err(ConfigError::Invalid(_) | ConfigError::Said)) {
-        let arguments: Vec<String> = std::env::args().collect();
-        log!(early, lines::RUNNING, Value::List(&arguments));
-    }
-    match parsed {
+    match config::parse(&arguments, environment, &early) {
         Ok(Command::Help) => {
             println!("{}", config::listing());
             ExitCode::SUCCESS
@@ -76,12 +71,26 @@ pub fn main() -> ExitCode {
             print!("{}", config::version());
             ExitCode::SUCCESS
         }
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(asked)) => match asked.logger() {
+            Ok(logger) => match asked.check(&logger) {
+                Ok(config) => serve(config, &logger),
+                Err(error) => refuse(&logger, error),
+            },
+            Err(error) => refuse(&early, error),
+        },
         Err(error) => refuse(&early, error),
     }
 }
 
+fn say_running(logger: &Logger) {
+    let arguments: Vec<String> = std::env::args().collect();
+    log!(logger, lines::RUNNING, Value::List(&arguments));
+}
+
 fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
+    if matches!(error, ConfigError::Invalid(_) | ConfigError::Said) {
+        say_running(logger);
+    }
     match error {
         ConfigError::Usage(text) => {
             eprintln!("{text}\n{}", config::USAGE);
@@ -103,22 +112,17 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config) -> ExitCode {
-    let level = config.log_level().unwrap_or(ferrite_observe::log::Level::Info);
-    let format = config.log.shape().unwrap_or(ferrite_observe::log::Format::Json);
-    let logger = match Logger::open(level, format, &config.log.outputs) {
-        Ok(logger) => logger,
-        Err(error) => return refuse(&Logger::early(), ConfigError::Invalid(error.to_string())),
-    };
-    config.complete(&config::default_host(), &logger);
+fn serve(mut config: Config, logger: &Logger) -> ExitCode {
+    say_running(logger);
+    config.complete(&config::default_host(), logger);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&logger, &error),
+        Err(error) => return fail(logger, &error),
     };
-    match LocalSet::new().block_on(&runtime, run(&config, &logger)) {
+    match LocalSet::new().block_on(&runtime, run(&config, logger)) {
         Ok(Some(signal)) => init::end_by(signal),
         Ok(None) => ExitCode::SUCCESS,
-        Err(error) => refuse_start(&config, &logger, error),
+        Err(error) => refuse_start(&config, logger, error),
     }
 }
 

@@ -78,10 +78,11 @@ mod tests {
     fn check(arguments: &str, host: &io::Result<IpAddr>) -> (Config, String) {
         let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
         let (logger, text) = Logger::to_memory(Level::Info);
-        let Ok(Command::Serve(mut config)) = parse(&arguments, [], &logger) else { panic!("{arguments:?}") };
+        let Ok(Command::Serve(asked)) = parse(&arguments, [], &logger) else { panic!("{arguments:?}") };
+        let mut config = asked.check(&logger).unwrap();
         config.complete(host, &logger);
         let text = text.lock().unwrap().clone();
-        (*config, text)
+        (config, text)
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use cluster::{ClusterState, InitialCluster};
 pub use features::{Feature, Features};
 pub use help::{USAGE, go_arch, listing, version};
 pub use host::default_host;
-pub use parse::{Command, parse};
+pub use parse::{Asked, Command, parse};
 pub use urls::{Scheme, Url, joined, parse_urls};
 pub use value::{duration, parse_duration};
 

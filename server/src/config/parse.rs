@@ -16,9 +16,19 @@ use super::{environment, file};
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub enum Command {
-    Serve(Box<Config>),
+    Serve(Box<Asked>),
     Help,
     Version,
+}
+
+/// A configuration as it was asked for. It says where the log goes, and the log is told what is wrong with the rest.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    config: Config,
+    /// Each flag that was given, by whatever way.
+    given: BTreeSet<(&'static str, String)>,
+    /// The configuration file, if there was one.
+    file: Option<String>,
 }
 
 /// Reads arguments (without the program's name) and environment. `logger` is told what was found in the environment.
@@ -70,13 +80,12 @@ pub fn parse(
     if let Some(path) = file {
         // It stands alone: what flags and environment gave is forgotten.
         config = Config::default();
-        let given = file::read(&mut config, path);
-        log!(logger, lines::LOADED_FILE, path);
+        let given = file::read(&mut config, path)?;
         let is_default = find("initial-cluster").is_some_and(|flag| flag.default == config.cluster.initial);
         if is_default && !(config.discovery.srv.is_empty() && config.discovery.endpoints.is_empty()) {
             config.cluster.initial.clear();
         }
-        finish(&mut config, &given?, logger)?;
+        Ok(Command::Serve(Box::new(Asked { config, given, file: Some(path.clone()) })))
     } else {
         environment::read(&mut config, &mut given, environment, logger)?;
         if given.iter().any(|(name, value)| *name == "discovery-fallback" && value == "proxy") {
@@ -92,9 +101,8 @@ pub fn parse(
         {
             config.cluster.initial.clear();
         }
-        finish(&mut config, &given, logger)?;
+        Ok(Command::Serve(Box::new(Asked { config, given, file: None })))
     }
-    Ok(Command::Serve(Box::new(config)))
 }
 
 /// Name and value of a flag, or nothing if the word is none.
@@ -119,6 +127,25 @@ fn bad_value(flag: &Flag, value: &str, error: &str) -> ConfigError {
         Kind::Bool => format!("invalid boolean value {value:?} for -{name}: {error}"),
         _ => format!("invalid value {value:?} for flag -{name}: {error}"),
     })
+}
+
+impl Asked {
+    /// The log that was asked for.
+    pub fn logger(&self) -> Result<Logger, ConfigError> {
+        let (level, format) = self.config.check_log()?;
+        let opened = Logger::open(level, format, &self.config.log.outputs);
+        opened.map_err(|error| ConfigError::Invalid(error.to_string()))
+    }
+
+    /// The configuration, if it makes sense.
+    pub fn check(self, logger: &Logger) -> Result<Config, ConfigError> {
+        let Asked { mut config, given, file } = self;
+        let checked = finish(&mut config, &given, logger);
+        if let Some(path) = file {
+            log!(logger, lines::LOADED_FILE, &path);
+        }
+        checked.map(|()| config)
+    }
 }
 
 /// What follows from which flags were given, by whatever way.
@@ -253,12 +280,17 @@ mod tests {
 
     fn check(arguments: &str, environment: &[(&str, &str)]) -> Result<Command, ConfigError> {
         let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        parse(&words(arguments), environment, &Logger::silent())
+        let command = parse(&words(arguments), environment, &Logger::silent())?;
+        if let Command::Serve(asked) = &command {
+            asked.logger()?;
+            asked.clone().check(&Logger::silent())?;
+        }
+        Ok(command)
     }
 
     fn config(arguments: &str, environment: &[(&str, &str)]) -> Config {
         match check(arguments, environment) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Command::Serve(asked)) => asked.check(&Logger::silent()).expect("it was checked"),
             other => panic!("{arguments}: {other:?}"),
         }
     }
@@ -408,7 +440,8 @@ mod tests {
     fn a_flag_is_built_or_refused_or_warned_of() {
         let warned = |arguments: &str| {
             let (logger, text) = Logger::to_memory(ferrite_observe::log::Level::Warn);
-            assert!(parse(&words(arguments), [], &logger).is_ok(), "{arguments}");
+            let Ok(Command::Serve(asked)) = parse(&words(arguments), [], &logger) else { panic!("{arguments}") };
+            assert!(asked.check(&logger).is_ok(), "{arguments}");
             let text = text.lock().unwrap().clone();
             text.lines().filter(|line| line.contains("the flag has no effect")).count()
         };

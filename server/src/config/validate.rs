@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrite_observe::log;
-use ferrite_observe::log::{GoDuration, Level, Logger, lines};
+use ferrite_observe::log::{Format, GoDuration, Level, Logger, lines};
 
 use super::urls::{Url, joined};
 use super::value::duration;
@@ -17,7 +17,6 @@ const DEFAULT_UNARY_WARNING: Duration = Duration::from_millis(300);
 impl Config {
     /// Checks everything, and fills in what follows from other values.
     pub(super) fn validate(&mut self, logger: &Logger) -> Result<(), ConfigError> {
-        self.validate_log()?;
         for list in [&self.urls.listen_peer, &self.urls.listen_client, &self.urls.listen_client_http] {
             check_bind(list)?;
         }
@@ -60,24 +59,24 @@ impl Config {
         Ok(())
     }
 
-    fn validate_log(&self) -> Result<(), ConfigError> {
+    /// The least level that is logged, and the form of lines.
+    pub(super) fn check_log(&self) -> Result<(Level, Format), ConfigError> {
         match self.log.logger.as_str() {
             "zap" => {}
             "capnslog" => return invalid("--logger=capnslog is removed in v3.5"),
             other => return invalid(&format!("unknown logger option {other:?}")),
         }
-        if self.log.shape().is_none() {
+        let Some(format) = self.log.shape() else {
             let format = &self.log.format;
             return invalid(&format!("unknown log format: {format}, supported values json, console"));
+        };
+        match self.log_level() {
+            Some(level) => Ok((level, format)),
+            None => Err(ConfigError::Level(self.log.level.clone())),
         }
-        if self.log_level().is_none() {
-            return Err(ConfigError::Level(self.log.level.clone()));
-        }
-        Ok(())
     }
 
-    /// The least level that is logged.
-    pub fn log_level(&self) -> Option<Level> {
+    fn log_level(&self) -> Option<Level> {
         match self.log.level.to_ascii_lowercase().as_str() {
             "" => Some(Level::Info),
             // A level of zap's for what is a panic only during development.

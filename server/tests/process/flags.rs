@@ -47,3 +47,16 @@ fn what_cannot_be_is_refused() {
         assert!(!home.data().exists(), "{flags:?}: nothing is begun");
     }
 }
+
+#[test]
+fn all_that_is_said_goes_where_the_flags_say() {
+    let home = Home::new();
+    let log = home.data().with_extension("log");
+    let outputs = format!("--log-outputs={}", log.display());
+    let (_, said) = home.spawn(&[&outputs, "--log-level=warn", "--quota-backend-bytes=x"]).wait_for_end();
+    assert!(said[0].contains("invalid value"), "before there is a log: {said:#?}");
+    let (status, said) = home.spawn(&[&outputs, "--log-level=warn", "--cert-file=x"]).wait_for_end();
+    assert_eq!((status.code(), said), (Some(1), Vec::new()));
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(lines.contains("--cert-file asks for what is not built yet") && !lines.contains("Running: "), "{lines}");
+}
