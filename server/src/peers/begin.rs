@@ -89,10 +89,8 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
     }
     let cluster = new_cluster(&initial, own_name, &token);
     let own = cluster.ids()?.member;
-    if let Ok(running) = ask_members(&other_urls(&initial, own_name), asker, ASK_NEW, &Logger::silent()).await
-        && running.members.iter().any(|member| member.id == own && !member.client_urls.is_empty())
-    {
-        return Err(BeginError::AlreadyBootstrapped(own.0));
+    if let Ok(running) = ask_members(&other_urls(&initial, own_name), asker, ASK_NEW, &Logger::silent()).await {
+        check_never_started(&running, own)?;
     }
     if !discovers {
         return Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() });
@@ -104,6 +102,13 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
     }
     let cluster = new_cluster(&found, own_name, &token);
     Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() })
+}
+
+/// A member that has lost its data must not come back: it would have forgotten whom it voted for, and what it acknowledged.
+fn check_never_started(running: &Running, own: NodeId) -> Result<(), BeginError> {
+    // Only who has run says where clients reach it.
+    let has_run = running.members.iter().any(|member| member.id == own && !member.client_urls.is_empty());
+    if has_run { Err(BeginError::AlreadyBootstrapped(own.0)) } else { Ok(()) }
 }
 
 /// A limit below zero leaves no room for none, either.
@@ -210,6 +215,8 @@ async fn join(config: &Config, initial: &InitialCluster, asker: &Asker, logger: 
     let urls = other_urls(initial, own_name);
     let running = ask_members(&urls, asker, ASK_RUNNING, logger).await.map_err(BeginError::NoAnswer)?;
     let member = match_members(initial, &running, own_name, logger).await?;
+    // Unlike etcd, whose member starts, and panics when it hears how much is committed.
+    check_never_started(&running, member)?;
     check_versions(&running, member, asker, config.request_timeout(), logger).await?;
     let learners = running.members.iter().filter(|member| member.is_learner).count();
     check_learners(config, learners)?;

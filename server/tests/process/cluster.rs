@@ -173,7 +173,11 @@ fn a_member_that_lost_its_data_does_not_begin_again() {
         assert!(last.contains("has already been bootstrapped"), "{last}");
         assert!(!cluster.homes[0].data().exists(), "nothing is begun");
         put_at_last(&mut cluster.client(1).await, "k", "v").await;
-        // Nor may it join as somebody else.
+        // Nor may it join: as itself,
+        let (_, said) = cluster.spawn(0, &["--initial-cluster-state=existing"]).wait_for_end();
+        assert!(said.last().unwrap().contains("has already been bootstrapped"), "{said:#?}");
+        assert!(!cluster.homes[0].data().exists(), "nothing is begun");
+        // or as somebody else.
         let (_, said) = cluster
             .spawn(0, &["--initial-cluster-state=existing", "--initial-cluster=one=http://127.0.0.1:1"])
             .wait_for_end();
