@@ -201,7 +201,7 @@ impl<P: Waiter> Applier<P> {
     }
 
     fn install(&mut self, prepared: Prepared, done: &mut ApplyDone<P>) -> Result<(Index, Term), ApplierError> {
-        let Prepared { index, term, state, window, dead } = prepared;
+        let Prepared { index, term, state, window, dead, .. } = prepared;
         self.state.become_another(state)?;
         self.window = window;
         self.stored = index;

@@ -513,7 +513,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     /// A snapshot is ready. Whether Raft takes it shows when all has been handed out.
-    fn offer(&mut self, message: Message, prepared: Box<Prepared>, out: &mut Outbox<P, R>) {
+    fn offer(&mut self, message: Message, mut prepared: Box<Prepared>, out: &mut Outbox<P, R>) {
+        prepared.hand_over();
         assert!(!self.installing.is_under_way(), "one snapshot is made ready at a time");
         if self.stopping {
             out.discard = true;

@@ -3,10 +3,12 @@
 //!   pieces ──▶ snap/tmp-… ──synced──▶ snap/<index>.snap.db ──▶ store.<index> ──▶ state ──▶ Prepared, for the member
 //!                                                                  └──▶ Place ──▶ the store keeper
 //!
-//! What holds: one at a time. Nothing of what runs is touched, and what a crash leaves is removed when the member starts,
+//! What holds: one at a time, and the next can come whatever became of this one: what is ready but never reached the
+//! member, because its sender's connection broke, goes with whoever drops it. Nothing of what runs is touched, and what a crash leaves is removed when the member starts,
 //! unless the log has a record of the snapshot: then it is the store from there on. Whatever is wrong with what arrives is
 //! the sender's to be told.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +32,45 @@ pub struct Prepared {
     pub window: WindowWriter,
     /// What loading the state left for the store to forget.
     pub dead: Vec<Revision>,
+    /// Its store.
+    ready: Box<dyn HandOver>,
+}
+
+impl Prepared {
+    /// The member has it: from now on the store keeper must be told to go over to its store, or to discard it.
+    pub(crate) fn hand_over(&mut self) {
+        self.ready.hand_over();
+    }
+}
+
+/// What does not depend on the kind of files that a store is made of.
+trait HandOver: Debug + Send {
+    fn hand_over(&mut self);
+}
+
+/// A store that is ready, and not in its place yet. Dropped, it is removed, and the place is free.
+#[derive(Debug)]
+struct Ready<V: Vfs> {
+    place: Place<V>,
+    store: Option<Box<Store<V>>>,
+}
+
+impl<V: Vfs> HandOver for Ready<V> {
+    fn hand_over(&mut self) {
+        if let Some(store) = self.store.take() {
+            *self.place.0.lock() = Held::Ready(store);
+        }
+    }
+}
+
+impl<V: Vfs> Drop for Ready<V> {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            // If it cannot be removed, the next start does it.
+            let _ = store.remove();
+            self.place.give_up();
+        }
+    }
 }
 
 /// Why a snapshot cannot be taken.
@@ -137,7 +178,9 @@ impl<V: Vfs> Receiver<V> {
         let path = self.directories.snapshots.join(format!("tmp-{:016x}.snap.db", meta.index.0));
         let opened = self.vfs.open(&path, Mode::Create).and_then(|file| file.set_len(0).map(|()| file));
         match opened {
-            Ok(file) => Ok(Arriving { receiver: self.clone(), meta: meta.clone(), path, file, length: 0 }),
+            Ok(file) => {
+                Ok(Arriving { receiver: self.clone(), meta: meta.clone(), path, file, length: 0, is_ready: false })
+            }
             Err(error) => {
                 self.place.give_up();
                 Err(error.into())
@@ -146,7 +189,7 @@ impl<V: Vfs> Receiver<V> {
     }
 
     /// Makes a store of a database, and loads it.
-    fn prepare(&self, database: &Path, meta: &SnapshotMeta) -> Result<(Store<V>, Prepared), ReceiveError> {
+    fn prepare(&self, database: &Path, meta: &SnapshotMeta) -> Result<Prepared, ReceiveError> {
         let dir = received_dir(&self.directories.store, meta.index);
         let imported = Store::import(&self.vfs, database, &dir, self.identity, self.options)?;
         if (imported.applied, imported.term) != (meta.index, meta.term) {
@@ -159,7 +202,8 @@ impl<V: Vfs> Receiver<V> {
         }
         let (store, opened) = Store::open(self.vfs.clone(), &dir, self.identity, meta.index, self.options)?;
         let (state, dead) = State::load(opened.rows, opened.revisions, self.settings)?;
-        Ok((store, Prepared { index: meta.index, term: meta.term, state, window: opened.window, dead }))
+        let ready = Box::new(Ready { place: self.place.clone(), store: Some(Box::new(store)) });
+        Ok(Prepared { index: meta.index, term: meta.term, state, window: opened.window, dead, ready })
     }
 }
 
@@ -171,6 +215,8 @@ pub struct Arriving<V: Vfs> {
     path: PathBuf,
     file: V::File,
     length: u64,
+    /// The place is the ready store's.
+    is_ready: bool,
 }
 
 impl<V: Vfs> Arriving<V> {
@@ -184,7 +230,7 @@ impl<V: Vfs> Arriving<V> {
 
     /// All has arrived: makes it durable, and all of it ready. Takes as long as reading it, and writing it again.
     pub fn finish(mut self) -> Result<Prepared, ReceiveError> {
-        let Receiver { vfs, directories, place, .. } = &self.receiver.clone();
+        let Receiver { vfs, directories, .. } = &self.receiver.clone();
         self.file.sync_data()?;
         let database = directories.snapshots.join(format!("{:016x}.snap.db", self.meta.index.0));
         vfs.rename(&self.path, &database)?;
@@ -195,9 +241,8 @@ impl<V: Vfs> Arriving<V> {
             // It takes space, and is no use. What is wrong with the database counts.
             let _ = vfs.remove_dir_all(&received_dir(&directories.store, self.meta.index));
         }
-        let (store, prepared) = prepared?;
-        *place.0.lock() = Held::Ready(Box::new(store));
-        Ok(prepared)
+        self.is_ready = prepared.is_ok();
+        prepared
     }
 }
 
@@ -205,6 +250,8 @@ impl<V: Vfs> Drop for Arriving<V> {
     fn drop(&mut self) {
         // The store is made of it by now, or never will be. If it cannot be removed, the next start does it.
         let _ = self.receiver.vfs.remove_file(&self.path);
-        self.receiver.place.give_up();
+        if !self.is_ready {
+            self.receiver.place.give_up();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use ferrite_member::ReceiveError;
+use ferrite_member::{Prepared, ReceiveError};
 use ferrite_raft::{Body, Index, Message, Snapshot, SnapshotMeta, Term};
 use ferrite_storage::vfs::Vfs;
 use ferrite_storage::vfs::lying::LyingDisk;
@@ -21,10 +21,10 @@ fn with_snapshot() -> (Pair, SnapshotMeta, Vec<u8>) {
     (pair, snapshot.meta, pieces.concat())
 }
 
-fn receive(pair: &Pair, meta: &SnapshotMeta, database: &[u8]) -> Result<(), ReceiveError> {
+fn receive(pair: &Pair, meta: &SnapshotMeta, database: &[u8]) -> Result<Prepared, ReceiveError> {
     let mut arriving = pair.learner.as_ref().unwrap().receiver.begin(meta)?;
     database.chunks(5000).try_for_each(|piece| arriving.write(piece))?;
-    arriving.finish().map(drop)
+    arriving.finish()
 }
 
 fn nothing_is_left(disk: &LyingDisk) {
@@ -64,9 +64,13 @@ fn one_arrives_at_a_time() {
     // Its connection breaks.
     drop(first);
     nothing_is_left(&learner.disk);
-    receive(&pair, &meta, &database).unwrap();
+    let ready = receive(&pair, &meta, &database).unwrap();
     // It is ready, and not in force yet.
     assert!(matches!(receive(&pair, &meta, &database), Err(ReceiveError::Busy)));
+    // Its connection broke while it was made ready: the member never hears of it.
+    drop(ready);
+    nothing_is_left(&learner.disk);
+    receive(&pair, &meta, &database).unwrap();
 }
 
 #[test]
