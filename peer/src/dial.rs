@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response, Uri, header};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -118,6 +119,14 @@ impl Connection {
         self.requests.ready().await.map_err(io::Error::other)?;
         self.requests.send_request(request).await.map_err(io::Error::other)
     }
+}
+
+/// An answer whose status says all: the rest is a line of text.
+const SHORT_BYTES: usize = 64 << 10;
+
+/// Reads an answer to its end, so that the connection can be used again.
+pub(crate) async fn read_short(answer: Response<Incoming>) -> io::Result<()> {
+    Limited::new(answer.into_body(), SHORT_BYTES).collect().await.map(drop).map_err(io::Error::other)
 }
 
 pub(crate) fn timed_out(what: &str) -> io::Error {

@@ -2,7 +2,6 @@
 
 use http::header::{ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use ferrite_observe::log;
@@ -11,6 +10,7 @@ use ferrite_raft::Message;
 
 use crate::body::PeerBody;
 use crate::frame::{MAX_FRAME_BYTES, Stream, decode};
+use crate::gather::{Gathered, Gathering};
 use crate::headers::{self, CLUSTER_ID, Refusal, SERVER_VERSION};
 use crate::owner::Delivery;
 use crate::transport::{Misdirected, Transport};
@@ -20,6 +20,7 @@ use crate::{pipeline, prober, snapshot};
 #[derive(Clone, Debug)]
 pub struct Door {
     transport: Transport,
+    gathered: Gathered,
 }
 
 /// The paths that are answered here.
@@ -55,7 +56,7 @@ impl Page {
 
 impl Door {
     pub fn new(transport: Transport) -> Door {
-        Door { transport }
+        Door { transport, gathered: Gathered::default() }
     }
 
     /// Whether a path is answered here.
@@ -131,8 +132,9 @@ impl Door {
 
     async fn post(&self, request: Request<Incoming>) -> Response<PeerBody> {
         self.note_sender(&request);
-        let body = match Limited::new(request.into_body(), MAX_FRAME_BYTES as usize).collect().await {
-            Ok(body) => body.to_bytes(),
+        let gathering = self.gather(request);
+        let body = match gathering.whole(MAX_FRAME_BYTES as usize).await {
+            Ok(body) => body,
             Err(_) => return plain(StatusCode::BAD_REQUEST, "error reading raft message"),
         };
         let message = decode(body).map_err(|error| error.to_string());
@@ -149,10 +151,14 @@ impl Door {
         }
     }
 
+    fn gather(&self, request: Request<Incoming>) -> Gathering {
+        self.gathered.begin(request.into_body(), self.transport.context().timeouts.read)
+    }
+
     async fn snapshot(&self, request: Request<Incoming>) -> Response<PeerBody> {
         self.note_sender(&request);
         let patience = self.transport.context().timeouts.read;
-        let (message, database) = match snapshot::receive(request.into_body(), patience).await {
+        let (message, database) = match snapshot::receive(self.gather(request), patience).await {
             Ok(received) => received,
             Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("error reading raft message: {error}")),
         };

@@ -15,6 +15,7 @@
 //! * every queue is bounded in messages, and all of one peer in bytes. What does not fit is dropped and reported to
 //!   Raft, which asks again: a slow peer delays only itself, and nobody who sends ever waits;
 //! * a length in a frame is a claim: memory is taken as bytes arrive, up to a limit;
+//! * what others post is bounded, too, in bytes of all of them together and in time;
 //! * what a peer sends is checked for the cluster, the version and the address before it reaches the owner.
 //!
 //! The rules are those of etcd's `rafthttp`, so that members of either kind work together. Tasks run on the runtime that
@@ -25,6 +26,7 @@ mod body;
 mod dial;
 mod door;
 mod frame;
+mod gather;
 mod headers;
 mod incoming;
 mod local;

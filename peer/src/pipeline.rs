@@ -7,14 +7,13 @@ use ferrite_proto::raftpb;
 use ferrite_raft::Message;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
-use http_body_util::BodyExt;
 use prost::Message as _;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::body::PeerBody;
-use crate::dial::{Connection, timed_out};
+use crate::dial::{Connection, read_short, timed_out};
 use crate::headers::introduce;
 use crate::peer::Link;
 use crate::queue::Receiver;
@@ -70,7 +69,7 @@ async fn post(link: &Link, kept: &mut Option<Connection>, message: &Message) -> 
     let answer = connection.send(request, PATH, PeerBody::whole(body)).await?;
     let status = answer.status();
     // The connection can be used again once the answer is read.
-    answer.into_body().collect().await.map_err(io::Error::other)?;
+    read_short(answer).await?;
     link.metrics.sent(length);
     accepted(link, &url, status)
 }

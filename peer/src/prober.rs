@@ -7,11 +7,10 @@ use std::time::Duration;
 use ferrite_observe::log;
 use ferrite_observe::log::{Id, lines};
 use http::{Request, StatusCode};
-use http_body_util::BodyExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::body::PeerBody;
-use crate::dial::{Connection, timed_out};
+use crate::dial::{Connection, read_short, timed_out};
 use crate::peer::Link;
 
 pub(crate) const PATH: &str = "/raft/probing";
@@ -61,6 +60,6 @@ async fn probe(link: &Link, kept: &mut Option<Connection>) -> io::Result<()> {
     };
     let answer = connection.send(Request::get("/"), PATH, PeerBody::whole("")).await?;
     let status = answer.status();
-    answer.into_body().collect().await.map_err(io::Error::other)?;
+    read_short(answer).await?;
     if status == StatusCode::OK { Ok(()) } else { Err(io::Error::other(format!("{url} answers {status}"))) }
 }

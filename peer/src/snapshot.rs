@@ -18,8 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::body::PeerBody;
-use crate::dial::{Connection, timed_out};
+use crate::dial::{Connection, read_short, timed_out};
 use crate::frame::{FrameError, decode};
+use crate::gather::Gathering;
 use crate::headers::introduce;
 use crate::peer::Link;
 use crate::pipeline::accepted;
@@ -90,8 +91,8 @@ async fn post(link: &Link, message: &Message, pieces: DatabasePieces) -> io::Res
     // breaks the connection, and so does a peer that is gone.
     let answer = connection.send(request, PATH, body).await?;
     let status = answer.status();
-    let rest = timeout(context.timeouts.read, answer.into_body().collect()).await;
-    rest.map_err(|_| timed_out("reading the answer to a snapshot"))?.map_err(io::Error::other)?;
+    let rest = timeout(context.timeouts.read, read_short(answer)).await;
+    rest.map_err(|_| timed_out("reading the answer to a snapshot"))??;
     accepted(link, &url, status)
 }
 
@@ -126,10 +127,10 @@ impl Database {
 }
 
 /// Reads the message before a database.
-pub(crate) async fn receive(mut body: Incoming, patience: Duration) -> Result<(Message, Database), ReceiveError> {
-    let mut read = BytesMut::new();
+pub(crate) async fn receive(mut gathering: Gathering, patience: Duration) -> Result<(Message, Database), ReceiveError> {
     let mut length = None;
     loop {
+        let read = &mut gathering.bytes;
         if length.is_none() && read.len() >= 8 {
             let claimed = u64::from_be_bytes(*read.first_chunk().expect("eight bytes"));
             if claimed > MAX_MESSAGE_BYTES {
@@ -140,17 +141,11 @@ pub(crate) async fn receive(mut body: Incoming, patience: Duration) -> Result<(M
         if let Some(length) = length.filter(|length| read.len() >= *length) {
             let message = read.split_to(length).freeze().slice(8..);
             let message = Message::try_from(decode(message)?).map_err(FrameError::from)?;
-            return Ok((message, Database { first: read.freeze(), body, patience }));
+            let first = std::mem::take(read).freeze();
+            return Ok((message, Database { first, body: gathering.into_body(), patience }));
         }
-        match timeout(patience, body.frame()).await {
-            Err(_) => return Err(timed_out("waiting for a snapshot").into()),
-            Ok(None) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(Some(Err(error))) => return Err(io::Error::other(error).into()),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(piece) = frame.into_data() {
-                    read.extend_from_slice(&piece);
-                }
-            }
+        if !gathering.more().await? {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }

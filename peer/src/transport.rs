@@ -22,6 +22,10 @@ use crate::peer::{Kind, Peer};
 use crate::snapshot::{self, DatabasePieces};
 use crate::urls::Urls;
 
+/// Those whom we know from their own words alone. Full: one more is not answered. The members of a cluster that one joins
+/// are far fewer.
+const REMOTES: usize = 256;
+
 /// What all peers have in common.
 pub(crate) struct Context {
     pub(crate) local: Local,
@@ -118,6 +122,13 @@ impl Transport {
         let Some(urls) = self.readable(id, urls) else { return };
         let mut peers = self.0.peers.write();
         let known = peers.get(&id).map(|(kind, _)| *kind);
+        if kind == Kind::Remote
+            && known.is_none()
+            && peers.values().filter(|(kind, _)| *kind == Kind::Remote).count() >= REMOTES
+        {
+            log!(self.0.context.logger, lines::TOO_MANY_REMOTES, Id(id.0));
+            return;
+        }
         if known.is_none() || (known, kind) == (Some(Kind::Remote), Kind::Member) {
             peers.insert(id, (kind, Peer::start(&self.0.context, id, urls, kind)));
         }
@@ -164,6 +175,11 @@ impl Transport {
             Some(link) => _ = self.0.context.runtime.spawn(snapshot::send(link, message, pieces)),
             None => self.0.context.owner.snapshot_sent(message.to, false),
         }
+    }
+
+    /// Whether messages to it are sent.
+    pub fn knows(&self, id: NodeId) -> bool {
+        self.0.peers.read().contains_key(&id)
     }
 
     /// Since when there is a connection with a member; `None` if there is none.

@@ -444,3 +444,78 @@ async fn arbitrary_bytes_close_the_connection_and_do_no_more() {
     assert_eq!(one.message().await, heartbeat(two.id, one.id, 5));
     drop(two.events.try_recv());
 }
+
+#[tokio::test]
+async fn a_message_that_does_not_come_to_its_end_is_not_waited_for() {
+    let one = Member::start(1).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for (path, begun) in [("/raft", "5\r\nbegun\r\n"), ("/raft/snapshot", "5\r\nbegun\r\n"), ("/raft", "")] {
+        let mut socket = TcpStream::connect(one.address).await.unwrap();
+        waiting.spawn(async move {
+            socket.write_all((request("POST", path, "1") + begun).as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            // The connection ends, too: what is left of the message would be in the way of the next.
+            timeout(LIMIT, socket.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+            answer
+        });
+    }
+    for answer in waiting.join_all().await {
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+}
+
+/// Begins to post a message of which a large part comes at once, and the rest very slowly; the answer, when there is one.
+async fn post_slowly(address: SocketAddr) -> String {
+    let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
+    let writing = tokio::spawn(async move {
+        let part = vec![0; 30 << 20];
+        let head = request("POST", "/raft", "1") + &format!("{:x}\r\n", part.len());
+        to.write_all(head.as_bytes()).await?;
+        to.write_all(&part).await?;
+        to.write_all(b"\r\n").await?;
+        let mut often = tokio::time::interval(TIMEOUTS.read / 10);
+        let never: io::Result<std::convert::Infallible> = loop {
+            often.tick().await;
+            if let Err(error) = to.write_all(b"1\r\nx\r\n").await {
+                break Err(error);
+            }
+        };
+        never
+    });
+    let mut answer = vec![0; 12];
+    let answered = from.read_exact(&mut answer).await;
+    writing.abort();
+    // Broken off while much was on its way: the answer may be lost.
+    answered.map_or(String::new(), |_| String::from_utf8(answer).unwrap())
+}
+
+#[tokio::test]
+async fn messages_that_arrive_at_once_are_bounded_together() {
+    let mut one = Member::start(1).await;
+    let mut posts = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        posts.spawn(post_slowly(one.address));
+    }
+    // Two of them hold nearly all there is; the third is refused, and they go on.
+    let refused = timeout(LIMIT, posts.join_next()).await.expect("one is refused").unwrap().unwrap();
+    assert!(["", "HTTP/1.1 400"].contains(&&*refused), "{refused}");
+    assert!(timeout(TIMEOUTS.read, posts.join_next()).await.is_err());
+    // What is short has room beside them.
+    let two = Member::start(2).await;
+    two.transport.add_remote(one.id, &one.urls());
+    two.transport.send([heartbeat(two.id, one.id, 5)]);
+    assert_eq!(one.message().await, heartbeat(two.id, one.id, 5));
+}
+
+#[tokio::test]
+async fn those_who_only_say_that_they_are_members_are_bounded() {
+    let one = Member::start(1).await;
+    for id in 10..2010 {
+        one.transport.add_remote(NodeId(id), &["http://127.0.0.1:1".to_owned()]);
+    }
+    let known = (10..2010).filter(|id| one.transport.knows(NodeId(*id))).count();
+    assert_eq!(known, 256);
+    // One that the log names is a peer all the same.
+    one.transport.add_peer(NodeId(2009), &["http://127.0.0.1:1".to_owned()]);
+    assert!(one.transport.knows(NodeId(2009)));
+}

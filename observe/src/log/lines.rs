@@ -186,6 +186,7 @@ lines! {
 lines! {
     STARTED_PEER: Info "started remote peer" ["remote-peer-id"];
     STOPPED_PEER: Info "stopped remote peer" ["remote-peer-id"];
+    TOO_MANY_REMOTES: Warn "ignored one that says it is a member: too many that the cluster has not named say so" ["remote-peer-id"];
     PEER_WITHOUT_URL: Error "a member has no URL that can be dialled" ["remote-peer-id", "peer-urls"];
     PEER_ACTIVE: Info "peer became active" ["peer-id"];
     PEER_INACTIVE: Warn "peer became inactive (message send to peer failed)" ["peer-id", "error"];

@@ -44,12 +44,13 @@ pub(super) async fn page(request: Request<Incoming>, handle: &Handle) -> Respons
     if is_hash && theirs == Some(false) {
         return error(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
     }
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(refused) if refused.is::<LengthLimitError>() => {
+    let patience = handle.peers().transport.timeouts().read;
+    let body = match timeout(patience, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(refused)) if refused.is::<LengthLimitError>() => {
             return error(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
         }
-        Err(_) => return error(StatusCode::BAD_REQUEST, "error reading body"),
+        Ok(Err(_)) | Err(_) => return error(StatusCode::BAD_REQUEST, "error reading body"),
     };
     match head.uri.path() {
         KEEP_ALIVE_PATH => keep_alive(body, handle).await,

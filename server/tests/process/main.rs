@@ -8,6 +8,7 @@ mod errors;
 mod far_behind;
 mod flags;
 mod growing;
+mod half_sent;
 mod members;
 mod metrics;
 mod server;
