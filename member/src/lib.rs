@@ -17,6 +17,7 @@ mod progress;
 mod reads;
 mod receive;
 mod request_ids;
+mod silence;
 mod store_keeper;
 mod timing;
 mod transfer;

@@ -34,6 +34,7 @@ use crate::outgoing::SnapshotsOut;
 use crate::progress::Progress;
 use crate::reads::Reads;
 use crate::receive::Prepared;
+use crate::silence::Silence;
 
 /// Somebody who waits for an answer and may have given up.
 pub trait Waiter: Send {
@@ -221,6 +222,8 @@ struct Clock {
     disk_stalls: bool,
     /// Since when this member has led, if it does.
     led_since: Option<Duration>,
+    /// For how long nobody has led.
+    silence: Silence,
 }
 
 /// How fast Raft's time goes.
@@ -315,7 +318,14 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             installing: Installing::default(),
             snapshots_out: SnapshotsOut::default(),
             duties,
-            clock: Clock { pace, now, next_tick: now + pace.heartbeat, disk_stalls: false, led_since: None },
+            clock: Clock {
+                pace,
+                now,
+                next_tick: now + pace.heartbeat,
+                disk_stalls: false,
+                led_since: None,
+                silence: Silence::new(pace.heartbeat, now),
+            },
             progress,
             saves: Saves {
                 last: SaveNumber(0),
@@ -389,6 +399,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     pub fn turn(&mut self, now: Duration, arrived: &mut Vec<Input<P, R>>) -> Outbox<P, R> {
         let mut out = Outbox::default();
         self.clock.now = now;
+        self.clock.silence.pass(now);
         for input in arrived.drain(..) {
             self.take_in(input, now, &mut out);
         }
@@ -411,6 +422,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     fn take_in(&mut self, input: Input<P, R>, now: Duration, out: &mut Outbox<P, R>) {
+        if let Input::Message(message) = &input
+            && self.soft_state.leader == Some(message.from)
+        {
+            self.clock.silence.end();
+        }
         match input {
             Input::Propose(proposal) if self.stopping => {
                 out.refused.push((proposal.waiter, Refused::Stopping));
@@ -459,6 +475,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if now >= self.clock.next_tick {
             self.clock.next_tick = now + self.clock.pace.heartbeat;
             self.tick(now);
+            self.duties.tick(now);
             self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
             self.proposals.waiting_changes.retain(|proposal| !proposal.waiter.gone());
             // What was handed on to a leader that is not heard of any more may never come back.
@@ -627,7 +644,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if self.soft_state.role == RoleKind::Leader && self.raft.soft_state().role != RoleKind::Leader {
             self.duties.role_changed(false, self.raft.hard_state().term);
         }
-        for (id, data) in self.duties.proposals(now) {
+        if self.duties.is_primary() {
+            self.clock.silence.end();
+        }
+        for (id, data) in self.duties.proposals(now, self.clock.silence.lasted()) {
             // If Raft does not take it, the duty sees that nothing came of it, and tries again.
             if self.raft.propose(data).is_ok() {
                 self.proposals.proposed.push((id, Waits::Duty));

@@ -226,7 +226,7 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),
         door.signals.room.clone(),
         OWN_VERSION,
-        Leases::new(door.state.lessor.clone(), config.election_timeout(), checkpoints, registry),
+        Leases::new(door.state.lessor.clone(), checkpoints, registry),
         compaction,
         door.metrics.requests.clone(),
     )

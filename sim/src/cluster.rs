@@ -313,7 +313,7 @@ impl Cluster {
         let mut sent = Vec::new();
         for happening in happened.iter() {
             match happening {
-                Happening::Applying(entries) => self.ledger.applies(&self.nodes[number].name, entries)?,
+                Happening::Applying(entries) => self.ledger.applies(&self.nodes[number].name, entries, self.now)?,
                 Happening::Saving(entries) if self.circumstances.defect == Some(Defect::AcknowledgedWhenSaved) => {
                     let ids = entries.iter().filter_map(|entry| Proposal::parse(entry).ok());
                     early.extend(ids.filter_map(|proposal| self.watched.remove(&proposal.id.0)));

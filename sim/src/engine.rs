@@ -151,7 +151,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             Publish::new(identity.member.0, name, client_urls),
             room.clone(),
             ClusterVersion::new(3, 7),
-            Leases::new(shared.lessor.clone(), HEARTBEAT * ELECTION_TICKS, true, &registry),
+            Leases::new(shared.lessor.clone(), true, &registry),
             None,
             Arc::new(ByKind::requests(&registry)),
         );

@@ -50,11 +50,23 @@ pub(crate) struct Lease {
     next: Duration,
     /// When its holder asked for what it was promised last: it lives for its TTL from then on.
     pub promised: Option<Duration>,
+    /// When it had its whole TTL for the last time.
+    renewed: Option<Renewed>,
+    /// A renewal has come to nothing, or not: the lease may live for longer than its holder knows.
+    is_in_doubt: bool,
     /// It is no surprise if it ends from here on.
     revoked: Option<Duration>,
     /// The first applied entry with which somebody had it.
     seen: Option<Index>,
     pub ended: Option<Duration>,
+}
+
+/// A lease that has its whole TTL.
+#[derive(Clone, Copy, Debug)]
+struct Renewed {
+    at: Duration,
+    /// For how long nothing had been committed by then.
+    stood_still: Duration,
 }
 
 /// A holder's request that has not been answered.
@@ -70,6 +82,24 @@ impl Lease {
         // Clocks of leases count whole milliseconds.
         let slack = Duration::from_millis(1);
         self.promised.map(|asked| asked + clock::at_least(self.ttl).saturating_sub(slack))
+    }
+
+    /// When it ends at the latest: a tenth of its TTL and a second after its time, and the time in which nobody led who
+    /// could have ended it. Nothing is known of one that was never granted as far as its holder knows.
+    fn latest_end(&self, stood_still: Duration) -> Option<Duration> {
+        let Renewed { at, stood_still: before } =
+            self.renewed.filter(|_| !self.is_in_doubt && self.revoked.is_none())?;
+        Some(at + clock::at_most(self.ttl) + self.ttl / 10 + Duration::from_secs(1) + (stood_still - before))
+    }
+
+    fn renew(&mut self, cluster: &Cluster) {
+        self.renewed = Some(Renewed { at: cluster.now, stood_still: cluster.ledger.stood_still(cluster.now) });
+    }
+
+    /// Nothing comes of a request, or something later.
+    fn give_up(&mut self, waits: &Waits) {
+        waits.ticket.give_up();
+        self.is_in_doubt |= matches!(waits.ticket.errand, Errand::Lease(_, LeaseErrand::ClearCheckpoint));
     }
 
     /// Whether it exists, as far as anybody can tell.
@@ -145,8 +175,7 @@ impl Leases {
     /// Without faults, all leases are gone after this time.
     pub fn longest(&self) -> Duration {
         let ttl = self.leases.iter().map(|lease| lease.ttl).max().unwrap_or_default();
-        // A tenth may be counted twice, an election timeout is given on top, and revoking takes a moment.
-        clock::at_most(ttl + ttl / 10 + HEARTBEAT * ELECTION_TICKS) + Duration::from_secs(2)
+        clock::at_most(ttl) + ttl / 10 + HEARTBEAT * ELECTION_TICKS + Duration::from_secs(2)
     }
 
     /// Those whose time has come do what they want to do next.
@@ -157,7 +186,7 @@ impl Leases {
         for number in 0..self.leases.len() {
             let lease = &mut self.leases[number];
             if let Some(waits) = lease.waits.take_if(|waits| waits.asked + PATIENCE <= cluster.now) {
-                waits.ticket.give_up();
+                lease.give_up(&waits);
                 lease.next = cluster.now;
             }
             if self.is_over {
@@ -206,6 +235,8 @@ impl Leases {
             waits: Some(Waits { ticket: ticket.clone(), asked: cluster.now }),
             next: Duration::MAX,
             promised: None,
+            renewed: None,
+            is_in_doubt: false,
             revoked: None,
             seen: None,
             ended: None,
@@ -278,6 +309,7 @@ impl Leases {
             Ok(Renewal::Renewed { ttl_seconds }) => {
                 lease.ttl = Duration::from_secs(ttl_seconds as u64);
                 lease.promised = Some(asked);
+                lease.renew(cluster);
                 lease.renewals_left -= 1;
                 (lease.waits, lease.next) = (None, asked + self.plan.pause(lease.ttl));
                 cluster.tell(&format_args!("lease {id}: renewed by m{} for {ttl_seconds} s", node + 1));
@@ -337,6 +369,7 @@ impl Leases {
         match (what, outcome) {
             (LeaseErrand::Grant, Ok(_)) => {
                 (lease.promised, lease.waits, lease.next) = (Some(asked), None, cluster.now);
+                lease.renew(cluster);
                 cluster.tell(&format_args!("lease {}: granted for {:?}", lease.id, lease.ttl));
             }
             (LeaseErrand::Attach(request), Ok(response)) => {
@@ -363,6 +396,9 @@ impl Leases {
         }
         if let LeaseErrand::Revoke(_) = what {
             self.leases[number].revoked = None;
+        }
+        if let LeaseErrand::ClearCheckpoint = what {
+            self.leases[number].is_in_doubt = true;
         }
         match what {
             LeaseErrand::Confirm | LeaseErrand::ClearCheckpoint => self.again(number, cluster),
@@ -399,6 +435,15 @@ impl Leases {
                     cluster.now
                 );
                 return Err(Violation::new(Check::LeaseEarly, what));
+            }
+            let stood_still = cluster.ledger.stood_still(cluster.now);
+            if let Some(latest) = lease.latest_end(stood_still).filter(|latest| *latest < cluster.now) {
+                let what = format!(
+                    "lease {id} of {:?}, granted or renewed last as {:?} says, has ended at {:?}, not by {latest:?}; nothing \
+                     was committed for {stood_still:?}",
+                    lease.ttl, lease.renewed, cluster.now
+                );
+                return Err(Violation::new(Check::LeaseLate, what));
             }
         }
         Ok(())

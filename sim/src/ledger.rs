@@ -12,6 +12,29 @@ use ferrite_state::watch::{Change, History as _, Step};
 
 use crate::finding::{Check, Violation};
 
+/// Time in which nothing was committed, though clients always want something: nobody led who could.
+#[derive(Debug, Default)]
+struct Standstill {
+    /// When something was committed last.
+    since: Duration,
+    /// What came before.
+    total: Duration,
+}
+
+/// From one entry to the next it takes less, unless something has gone wrong.
+const SWIFT: Duration = Duration::from_millis(300);
+
+impl Standstill {
+    fn until(&self, now: Duration) -> Duration {
+        let lasts = now.saturating_sub(self.since);
+        self.total + if lasts > SWIFT { lasts } else { Duration::ZERO }
+    }
+
+    fn end(&mut self, now: Duration) {
+        *self = Standstill { total: self.until(now), since: now };
+    }
+}
+
 /// What has been agreed on.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -20,6 +43,7 @@ pub(crate) struct Ledger {
     elections: Vec<Duration>,
     /// All that was committed, from the first entry on.
     committed: Vec<Entry>,
+    standstill: Standstill,
     /// All changes that were published.
     changes: Vec<Change>,
     /// Up to which revision.
@@ -46,8 +70,13 @@ impl Ledger {
         &self.elections
     }
 
+    /// For how long nothing has been committed in all, up to now.
+    pub fn stood_still(&self, now: Duration) -> Duration {
+        self.standstill.until(now)
+    }
+
     /// A member is about to apply these.
-    pub fn applies(&mut self, member: &str, entries: &[Entry]) -> Result<(), Violation> {
+    pub fn applies(&mut self, member: &str, entries: &[Entry], now: Duration) -> Result<(), Violation> {
         for entry in entries {
             match self.committed.get(entry.index.0 as usize - 1) {
                 Some(known) if known == entry => {}
@@ -55,7 +84,10 @@ impl Ledger {
                     let what = format!("{member} applies {entry:?}, where another member applied {known:?}");
                     return Err(Violation::new(Check::Committed, what));
                 }
-                None => self.committed.push(entry.clone()),
+                None => {
+                    self.standstill.end(now);
+                    self.committed.push(entry.clone());
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::args::{Args, Flag, Kind, flag};
 use crate::figures::table::{Samples, table};
-use crate::figures::{Sample, Side, Sizes, cluster, large, leases, outage, rejoin, slow_disk, small, syncs};
+use crate::figures::{Sample, Side, Sizes, cluster, large, leases, outage, reigns, rejoin, slow_disk, small, syncs};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub const FLAGS: &[Flag] = &[
     flag("a-flag", Kind::List, "", "a flag for side a"),
     flag("b-flag", Kind::List, "", "a flag for side b"),
     flag("runs", Kind::Uint, "7", "runs of each side"),
-    flag("scenarios", Kind::List, "small,large,leases,cluster,outage,rejoin,slow-disk,syncs", "what to run"),
+    flag("scenarios", Kind::List, "small,large,leases,cluster,outage,reigns,rejoin,slow-disk,syncs", "what to run"),
     flag("only", Kind::Text, "", "run one side, a or b"),
     flag("dir", Kind::Text, "", "folder for data, on the disk to be measured (default: a temporary one)"),
     flag("out", Kind::Text, "", "file that gets every sample: run, side, figure, value"),
@@ -27,6 +27,7 @@ pub const FLAGS: &[Flag] = &[
     flag("behind", Kind::Uint, "300000", "revisions that the watcher is behind"),
     flag("leases", Kind::Uint, "20000", "leases that end together"),
     flag("kills", Kind::Uint, "20", "how often the leader is killed"),
+    flag("reigns", Kind::Uint, "100000", "leases that live through changes of leader"),
     flag("rejoin-bytes", Kind::Uint, "1000000000", "keys and values that a new member has to be sent"),
     flag("rejoin-rate", Kind::Uint, "400", "puts a second while a new member joins"),
 ];
@@ -55,6 +56,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         behind: args.uint("behind"),
         leases: args.uint("leases").max(1),
         kills: args.uint("kills"),
+        reigns: args.uint("reigns").max(300),
         rejoin_bytes: args.uint("rejoin-bytes"),
         rejoin_rate: args.uint("rejoin-rate").max(1),
     };
@@ -119,11 +121,12 @@ async fn measure(scenario: &str, side: &Side, sizes: &Sizes) -> Result<Vec<Sampl
         "cluster" => cluster::run(side, sizes).await,
         "leases" => leases::run(side, sizes).await,
         "outage" => outage::run(side, sizes).await,
+        "reigns" => reigns::run(side, sizes).await,
         "rejoin" => rejoin::run(side, sizes).await,
         "slow-disk" => slow_disk::run(side, sizes).await,
         "syncs" => syncs::run(side, sizes).await,
         other => Err(Failure(format!(
-            "no scenario {other:?}; there are small, large, leases, cluster, outage, rejoin, slow-disk, syncs"
+            "no scenario {other:?}; there are small, large, leases, cluster, outage, reigns, rejoin, slow-disk, syncs"
         ))),
     }
 }

@@ -13,6 +13,7 @@
 //! * `leases`: many leases that end together.
 //! * `cluster`: three members, whose CPU counts together; puts, and gets through a follower.
 //! * `outage`: three members, the leader killed again and again.
+//! * `reigns`: leases of three TTLs on three members, whose leader is killed twice.
 //! * `rejoin`: three members, one of which loses its disk and begins anew under puts.
 //! * `slow-disk`: three members, one of which has a slow disk.
 //! * `syncs`: how often the disk is synced, under `strace`.
@@ -23,6 +24,7 @@ pub mod large;
 pub mod leases;
 pub mod measure;
 pub mod outage;
+pub mod reigns;
 pub mod rejoin;
 pub mod slow_disk;
 pub mod small;
@@ -126,6 +128,21 @@ pub const FIGURES: &[Figure] = &[
     ),
     row("outage", "leader killed: no success for", "s", Asked::AtMost(1.2)),
     row("outage.worst", "leader killed: no success for, worst of a run", "s", Asked::Nothing),
+    row("reigns.20.p50", "leases of 20 s, leader killed twice: gone after p50", "s", Asked::Nothing),
+    row("reigns.20.worst", "the same, worst", "s", Asked::Nothing),
+    row("reigns.60.p50", "leases of 60 s, leader killed twice: gone after p50", "s", Asked::Nothing),
+    row("reigns.60.worst", "the same, worst", "s", Asked::Nothing),
+    row("reigns.120.p50", "leases of 120 s, leader killed twice: gone after p50", "s", Asked::Nothing),
+    row("reigns.120.worst", "the same, worst", "s", Asked::Nothing),
+    row("reigns.earliest", "leases, leader killed twice: the first to go, after its time", "s", Asked::AtLeast(0.0)),
+    row(
+        "reigns.over",
+        "leases, leader killed twice: worst, beyond a tenth of its TTL + 1 s + no success",
+        "s",
+        Asked::AtMost(0.0),
+    ),
+    row("reigns.late", "leases, leader killed twice: how many are beyond that", "", Asked::AtMost(0.0)),
+    row("reigns.outage", "leases, leader killed twice: no success for, together", "s", Asked::Nothing),
     row("rejoin.time", "a member without data joins: until it answers a linearizable get", "s", Asked::Nothing),
     row("rejoin.rate", "the same: keys and values a second", "MB", Asked::Nothing),
     row("rejoin.written", "the same: bytes it wrote a second", "MB", Asked::Nothing),
@@ -170,6 +187,8 @@ pub struct Sizes {
     pub single: u64,
     pub behind: u64,
     pub leases: u64,
+    /// Leases that live through changes of leader.
+    pub reigns: u64,
     /// How often the leader is killed.
     pub kills: u64,
     /// Keys and values that a new member has to be sent.

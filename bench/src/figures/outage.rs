@@ -20,7 +20,8 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let mut samples = Vec::new();
     let mut worst = Duration::ZERO;
     for _ in 0..sizes.kills {
-        let outage = kill_the_leader(&mut trio).await?;
+        let Outage { begun, ended } = kill_the_leader(&mut trio).await?;
+        let outage = ended - begun;
         worst = worst.max(outage);
         samples.push(sample("outage", outage.as_secs_f64()));
         sleep(REST).await;
@@ -29,8 +30,15 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     Ok(samples)
 }
 
-/// Kills the leader while a client puts through another member, and starts it again. Returns how long nothing succeeded.
-async fn kill_the_leader(trio: &mut Trio) -> Result<Duration, Failure> {
+/// When nothing succeeded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    pub begun: Instant,
+    pub ended: Instant,
+}
+
+/// Kills the leader while a client puts through another member, and starts it again. Returns when nothing succeeded.
+pub(super) async fn kill_the_leader(trio: &mut Trio) -> Result<Outage, Failure> {
     let leader = trio.leader().await?;
     let survivor = &trio.servers[(leader + 1) % MEMBERS];
     let connection = Connection::open(&survivor.endpoint()).await?;
@@ -44,7 +52,7 @@ async fn kill_the_leader(trio: &mut Trio) -> Result<Duration, Failure> {
             }
             sleep(ASK_EVERY).await;
         }
-        Ok(begun.elapsed())
+        Ok(Outage { begun, ended: Instant::now() })
     };
     trio.kill_for(leader, wait).await
 }

@@ -109,9 +109,19 @@ impl Duties {
         }
     }
 
+    /// Whether this member leads, and does what a leader does.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.leases.is_primary()
+    }
+
     /// Whether a duty wants to be asked again as soon as more has been applied.
     pub(crate) fn wait_for_apply(&self) -> bool {
         self.leads.is_some() && !self.leases.is_primary()
+    }
+
+    /// A heartbeat has gone by, whoever leads.
+    pub(crate) fn tick(&self, now: Duration) {
+        self.leases.tick(now);
     }
 
     /// The entry that a duty proposed under `id` has been applied.
@@ -121,8 +131,8 @@ impl Duties {
         self.leases.answered(id);
     }
 
-    /// What to propose now.
-    pub(crate) fn proposals(&mut self, now: Duration) -> Vec<(RequestId, Bytes)> {
+    /// What to propose now. `outage`: for how long nobody has been heard of who leads, if this member does not yet.
+    pub(crate) fn proposals(&mut self, now: Duration, outage: Duration) -> Vec<(RequestId, Bytes)> {
         let mut proposals = Vec::new();
         let caller = Caller::default();
         let timing = &mut self.timing;
@@ -148,7 +158,11 @@ impl Duties {
             propose(request);
         }
         self.leases.expire(now);
-        for what in self.leases.due(now) {
+        if !self.leases.is_primary() {
+            self.leases.promote(now, outage);
+        }
+        let expired = self.leases.expired(now);
+        for what in expired.into_iter().chain(self.leases.checkpoints(now)) {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);
         }

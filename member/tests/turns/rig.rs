@@ -61,7 +61,7 @@ fn with_leases(
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(lessor, HEARTBEAT * 10, true, &registry),
+        Leases::new(lessor, true, &registry),
         None,
         Arc::new(ByKind::requests(&registry)),
     );

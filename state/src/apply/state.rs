@@ -389,6 +389,8 @@ impl State {
         }
         self.tables_changed = true;
         cluster.set_attributes(set, &mut effect.rows);
+        // A member says this when it has been started.
+        self.shared.lessor.lock().tell_again();
         Ok(())
     }
 

@@ -1,8 +1,12 @@
 //! Which lease runs out next, and whose rest is to be written to the log: what only a leader knows, for as long as it leads.
 //!
-//! Two heaps order the leases by deadline and by next checkpoint. A renewal touches neither: it writes the new deadline beside
-//! the lease, and the heap's entry is put back with the true time when it comes up (deadlines only move forward). An entry
+//! Two heaps order the leases by deadline and by next checkpoint. A renewal touches neither: it writes the new times beside
+//! the lease, and the heap's entry is put back with the true time when it comes up (times only move forward). An entry
 //! that is not where its lease says it waits is stale, and dropped; when stale entries outnumber leases they are swept out.
+//!
+//! When the rest is written is decided by what may be lost of it (see the module): a twentieth of the TTL after the grant or
+//! renewal, each twentieth from then on, at once when somebody begins to lead, and when a member has been started. A
+//! checkpoint counts whole seconds, so it is made when the rest is a whole number of them.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -57,14 +61,18 @@ pub struct Expiry {
     checkpoints: Queue,
     /// How many leases were handed out as due and are neither revoked nor given back.
     unanswered: usize,
+    /// A member has been started: it does not know for how long the rests in the log have been there.
+    tell_again: bool,
 }
 
 #[derive(Debug)]
 struct Timer {
     ttl_seconds: i64,
     phase: Phase,
-    /// When it was last renewed, granted or checkpointed.
-    noted: Millis,
+    /// The log has a rest of it, or is about to: a renewal has to clear it.
+    is_told: bool,
+    /// When its rest is written next.
+    checkpoint_at: Millis,
     /// Where it waits in the two queues.
     end_queued: Millis,
     checkpoint_queued: Millis,
@@ -82,43 +90,82 @@ enum Phase {
     Ending(Millis),
 }
 
+/// How long what is known of a lease may stay out of the log, in milliseconds: a twentieth of the TTL, in whole seconds and at
+/// least one.
+fn unwritten_millis(ttl_seconds: i64) -> u64 {
+    u64::try_from(ttl_seconds / 20).unwrap_or(0).max(1).saturating_mul(1000)
+}
+
+/// The last moment up to `limit` at which a whole number of seconds is left up to `deadline`.
+fn at_whole_seconds(limit: Millis, deadline: Millis) -> Millis {
+    Millis(limit.0.saturating_sub((1000 - deadline.since(limit).rem_euclid(1000) as u64) % 1000))
+}
+
 impl Timer {
-    fn new(ttl_seconds: i64, phase: Phase, now: Millis) -> Timer {
-        let mut timer = Timer {
+    /// One that has been granted.
+    fn unstarted(ttl_seconds: i64) -> Timer {
+        Timer {
             ttl_seconds,
-            phase,
-            noted: now,
-            end_queued: now,
-            checkpoint_queued: now,
+            phase: Phase::Unstarted,
+            is_told: false,
+            checkpoint_at: Millis::default(),
+            end_queued: Millis::default(),
+            checkpoint_queued: Millis::default(),
             checkpoint_under_way: false,
-        };
-        if let Phase::Until(deadline) = phase {
-            timer.end_queued = deadline;
-            timer.checkpoint_queued = timer.next_checkpoint();
         }
-        timer
     }
 
-    /// A tenth of the TTL, at least a second, after the last time its rest was noted.
-    fn next_checkpoint(&self) -> Millis {
-        self.noted + u64::try_from(self.ttl_seconds.saturating_mul(100)).unwrap_or(0).max(1000)
+    /// It lives to the end of `deadline`, and its rest is written at `checkpoint_at`.
+    fn until(ttl_seconds: i64, deadline: Millis, is_told: bool, checkpoint_at: Millis) -> Timer {
+        Timer {
+            phase: Phase::Until(deadline),
+            is_told,
+            checkpoint_at,
+            end_queued: deadline,
+            checkpoint_queued: checkpoint_at,
+            ..Timer::unstarted(ttl_seconds)
+        }
+    }
+
+    /// When to write its rest if that is known in the log at `now`, or does not matter because it is the whole TTL.
+    fn next_checkpoint(&self, deadline: Millis, now: Millis) -> Millis {
+        at_whole_seconds(now + unwritten_millis(self.ttl_seconds), deadline)
     }
 }
 
+/// A lease that a leader finds when it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    pub id: LeaseId,
+    pub ttl_seconds: i64,
+    pub deadline: Millis,
+    /// The log has a rest of it.
+    pub is_told: bool,
+}
+
 impl Expiry {
-    /// The deadlines of a leader that begins now: for each lease its id, TTL and what is left of it.
-    pub fn new(now: Millis, extension_millis: u64, rests: impl Iterator<Item = (LeaseId, i64, i64)>) -> Expiry {
-        let start = now + extension_millis;
-        let timers: HashMap<LeaseId, Timer> =
-            rests.map(|(id, ttl, rest)| (id, Timer::new(ttl, Phase::Until(start.plus_seconds(rest)), now))).collect();
+    /// The deadlines of a leader that begins now. It writes all rests soon: those that the log does not have at once, the
+    /// others as soon as they are a whole number of seconds.
+    pub fn new(now: Millis, leases: impl Iterator<Item = Inherited>) -> Expiry {
+        let timer = |Inherited { id, ttl_seconds, deadline, is_told }| {
+            let checkpoint_at = if is_told { at_whole_seconds(now + 1000, deadline) } else { now };
+            (id, Timer::until(ttl_seconds, deadline, is_told, checkpoint_at))
+        };
+        let timers: HashMap<LeaseId, Timer> = leases.map(timer).collect();
         let ends: Vec<_> = timers.iter().map(|(id, timer)| Reverse((timer.end_queued, *id))).collect();
         let checkpoints: Vec<_> = timers.iter().map(|(id, timer)| Reverse((timer.checkpoint_queued, *id))).collect();
-        Expiry { timers, unstarted: Vec::new(), ends: ends.into(), checkpoints: checkpoints.into(), unanswered: 0 }
+        Expiry {
+            timers,
+            unstarted: Vec::new(),
+            ends: ends.into(),
+            checkpoints: checkpoints.into(),
+            unanswered: 0,
+            tell_again: false,
+        }
     }
 
     pub fn granted(&mut self, id: LeaseId, ttl_seconds: i64) {
-        let timer = Timer::new(ttl_seconds, Phase::Unstarted, Millis::default());
-        let before = self.timers.insert(id, timer);
+        let before = self.timers.insert(id, Timer::unstarted(ttl_seconds));
         assert!(before.is_none(), "lease {id} was granted twice");
         self.unstarted.push(id);
     }
@@ -147,14 +194,13 @@ impl Expiry {
             Phase::Unstarted => unreachable!("look starts every timer"),
             Phase::Ending(_) => return Renewal::Expired,
             Phase::Until(deadline) if now > deadline => return Renewal::Expired,
-            // A deadline never moves back: a new leader's extension is not taken away.
-            Phase::Until(deadline) => timer.phase = Phase::Until(deadline.max(now.plus_seconds(ttl_seconds))),
+            Phase::Until(_) => {}
         }
-        timer.noted = now;
-        if checkpointed || timer.checkpoint_under_way {
-            return Renewal::ClearCheckpoint;
-        }
-        Renewal::Renewed { ttl_seconds }
+        let deadline = now.plus_seconds(ttl_seconds);
+        timer.phase = Phase::Until(deadline);
+        timer.checkpoint_at = timer.next_checkpoint(deadline, now);
+        timer.is_told = checkpointed || timer.checkpoint_under_way;
+        if timer.is_told { Renewal::ClearCheckpoint } else { Renewal::Renewed { ttl_seconds } }
     }
 
     pub fn deadline(&mut self, id: LeaseId, now: Millis) -> Millis {
@@ -212,6 +258,9 @@ impl Expiry {
 
     pub fn checkpoints_due(&mut self, now: Millis, max: usize) -> Vec<Checkpoint> {
         self.look(now);
+        if std::mem::take(&mut self.tell_again) {
+            self.bring_forward(now);
+        }
         let mut due = Vec::new();
         for _ in 0..LOOKS_PER_CALL.max(max) {
             if due.len() >= max {
@@ -223,25 +272,41 @@ impl Expiry {
             let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.checkpoint_queued == at) else {
                 continue;
             };
-            if timer.next_checkpoint() <= now {
-                timer.noted = now;
-                if let Phase::Until(deadline) = timer.phase
-                    && deadline >= now
-                    && !timer.checkpoint_under_way
-                {
+            // Who is about to end has nothing left that is worth a word, and if its revocation fails it is due at once.
+            let Phase::Until(deadline) = timer.phase else { continue };
+            if deadline < now {
+                continue;
+            }
+            if timer.checkpoint_at <= now {
+                timer.checkpoint_at = timer.next_checkpoint(deadline, now);
+                if !timer.checkpoint_under_way {
                     // Rounded up: the rest is never understated, and never the 0 that means "no checkpoint".
                     let remaining_seconds = ((deadline.since(now) + 999) / 1000).max(1);
-                    // Otherwise the checkpoint would say what everybody believes anyway.
-                    if remaining_seconds < timer.ttl_seconds {
-                        timer.checkpoint_under_way = true;
-                        due.push(Checkpoint { id, remaining_seconds });
-                    }
+                    (timer.is_told, timer.checkpoint_under_way) = (true, true);
+                    due.push(Checkpoint { id, remaining_seconds });
                 }
             }
-            timer.checkpoint_queued = timer.next_checkpoint();
+            timer.checkpoint_queued = timer.checkpoint_at;
             self.checkpoints.push(Reverse((timer.checkpoint_queued, id)));
         }
         due
+    }
+
+    /// A member has been started, and does not know when the rests were written that it finds in its log.
+    pub fn tell_again(&mut self) {
+        self.tell_again = true;
+    }
+
+    /// Every rest that has been told is told again within a second.
+    fn bring_forward(&mut self, now: Millis) {
+        for timer in self.timers.values_mut() {
+            if let (Phase::Until(deadline), true) = (timer.phase, timer.is_told) {
+                timer.checkpoint_at = timer.checkpoint_at.min(at_whole_seconds(now + 1000, deadline));
+                timer.checkpoint_queued = timer.checkpoint_at;
+            }
+        }
+        let started = self.timers.iter().filter(|(_, timer)| matches!(timer.phase, Phase::Until(_)));
+        self.checkpoints = started.map(|(id, timer)| Reverse((timer.checkpoint_queued, *id))).collect();
     }
 
     pub fn checkpoints_answered(&mut self, checkpoints: &[Checkpoint]) {
@@ -260,7 +325,7 @@ impl Expiry {
                 continue;
             };
             let deadline = now.plus_seconds(timer.ttl_seconds);
-            *timer = Timer::new(timer.ttl_seconds, Phase::Until(deadline), now);
+            *timer = Timer::until(timer.ttl_seconds, deadline, false, timer.next_checkpoint(deadline, now));
             self.ends.push(Reverse((timer.end_queued, id)));
             self.checkpoints.push(Reverse((timer.checkpoint_queued, id)));
         }
@@ -353,19 +418,108 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leader_gives_the_checkpointed_rest_and_the_extension() {
+    fn a_new_leader_gives_what_is_left_and_the_time_without_a_leader() {
         let mut lessor = Lessor::new(1);
-        lessor.grant(id(1), 60).unwrap();
-        lessor.grant(id(2), 60).unwrap();
-        lessor.checkpoint(id(2), 7);
+        for lease in 1..=3 {
+            lessor.grant(id(lease), 60).unwrap();
+        }
+        lessor.checkpoint(id(2), 30);
+        lessor.look(Millis(100));
+        lessor.checkpoint(id(3), 20);
         assert_eq!(lessor.time_to_live(id(1), Millis(5)), Err(super::super::NotPrimary));
-        lessor.promote(Millis(100), 1000);
-        assert_eq!(lessor.next_due(Millis(100)), Some(Millis(8101)));
-        assert_eq!(lessor.time_to_live(id(1), Millis(100)).unwrap().unwrap().remaining_seconds, 61);
-        // A renewal does not take the extension away.
-        lessor.renew(id(1), Millis(200)).unwrap();
-        assert_eq!(due(&mut lessor, 61100), [2]);
-        assert_eq!(due(&mut lessor, 61101), [1]);
+        lessor.promote(Millis(9_100), 2000);
+        let mut left = |lease| {
+            let deadline = lessor.expiry_of(id(lease), Millis(9_100));
+            deadline.since(Millis(9_100))
+        };
+        assert_eq!(left(1), 60_000, "it may have been renewed a moment ago");
+        assert_eq!(left(2), 23_000, "9 s ago there were 30 s left, and for 2 of them nobody led");
+        assert_eq!(left(3), 20_000, "not more than its rest, however long nobody led");
+        assert_eq!(due(&mut lessor, 29_100), NONE);
+        assert_eq!(due(&mut lessor, 29_101), [3]);
+    }
+
+    /// Two members lead in turn, and are up all the time: what the first one promised ends when it would have ended, plus
+    /// the time in which nobody led the last time.
+    #[test]
+    fn changes_of_leader_do_not_add_up() {
+        let mut members = [leader(&[60, 60]), Lessor::new(1)];
+        for lease in [1, 2] {
+            members[1].grant(id(lease), 60).unwrap();
+        }
+        // The one is written after 3 s; the other has been renewed when its leader goes.
+        let log = |members: &mut [Lessor; 2], now: u64, leads: usize| {
+            let due = members[leads].checkpoints_due(Millis(now), 100);
+            for member in members.iter_mut() {
+                for checkpoint in &due {
+                    member.checkpoint(checkpoint.id, checkpoint.remaining_seconds);
+                }
+                member.look(Millis(now + 20));
+            }
+            members[leads].checkpoints_answered(&due);
+        };
+        let (mut now, mut leads) = (0, 0);
+        for reign in 1..=9 {
+            let end = now + 4_000;
+            while now < end {
+                if reign == 1 && now == 2_800 {
+                    assert_eq!(
+                        members[0].renew(id(2), Millis(now)),
+                        Ok(Renewal::Renewed { ttl_seconds: 60 }),
+                        "nothing is written of it yet"
+                    );
+                }
+                log(&mut members, now, leads);
+                now += 100;
+            }
+            members[leads].demote();
+            now += 1_500;
+            leads = 1 - leads;
+            members[leads].promote(Millis(now), 1_400);
+        }
+        let mut left = |lease| members[leads].expiry_of(id(lease), Millis(now)).0;
+        assert_eq!(left(1), 60_000 + 20 + 1_400);
+        // It was renewed 1.2 s before its leader went, and has been known since the next one told.
+        assert_eq!(left(2), 60_000 + 4_000 + 1_500 + 20 + 1_400);
+    }
+
+    /// Whoever was started in between goes by what it finds, and that is a twentieth old at most.
+    #[test]
+    fn a_leader_that_was_started_since_counts_from_its_start() {
+        let mut before = leader(&[60]);
+        for now in (0..=8_000).step_by(100) {
+            let due = before.checkpoints_due(Millis(now), 100);
+            for checkpoint in &due {
+                before.checkpoint(checkpoint.id, checkpoint.remaining_seconds);
+            }
+            before.checkpoints_answered(&due);
+        }
+        let row = before.row(id(1)).unwrap();
+        let mut after = Lessor::load(1, [(super::super::row_key(id(1)), row)]).unwrap();
+        // Its clock began with it, 8 s after the grant.
+        after.look(Millis(0));
+        after.promote(Millis(1_500), 1_400);
+        assert_eq!(after.expiry_of(id(1), Millis(1_500)), Millis(54_000 + 1_400));
+    }
+
+    /// A member was started: it is told soon what is left, and of leases that nothing was written of it need not be told.
+    #[test]
+    fn rests_are_told_again_to_who_was_started() {
+        let mut lessor = leader(&[100, 100]);
+        let told = |lessor: &mut Lessor, now| {
+            let due = lessor.checkpoints_due(Millis(now), 100);
+            lessor.checkpoints_answered(&due);
+            due.iter().map(|checkpoint| (checkpoint.id.get(), checkpoint.remaining_seconds)).collect::<Vec<_>>()
+        };
+        lessor.renew(id(2), Millis(4_000)).unwrap();
+        assert_eq!(told(&mut lessor, 5_000), [(1, 95)]);
+        assert_eq!(told(&mut lessor, 6_300), []);
+        lessor.tell_again();
+        assert_eq!(told(&mut lessor, 6_300), []);
+        assert_eq!(told(&mut lessor, 7_000), [(1, 93)]);
+        assert_eq!(told(&mut lessor, 8_999), []);
+        assert_eq!(told(&mut lessor, 9_000), [(2, 95)]);
+        assert_eq!(told(&mut lessor, 12_000), [(1, 88)]);
     }
 
     #[test]
@@ -439,7 +593,7 @@ mod tests {
             assert_eq!(due(&mut lessor, 0), NONE);
             lessor.revoke(id(lease)).unwrap();
         }
-        let mut expiry = Expiry::new(Millis(0), 0, std::iter::empty());
+        let mut expiry = Expiry::new(Millis(0), std::iter::empty());
         for lease in 1..=10 * STALE_ALLOWED as i64 {
             expiry.granted(id(lease), 3600);
             expiry.look(Millis(0));
@@ -449,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_after_each_tenth_without_renewal() {
+    fn checkpoints_after_each_twentieth_without_renewal() {
         let mut lessor = leader(&[100, 5]);
         let check = |lessor: &mut Lessor, now, expected: &[(i64, i64)]| {
             let due = lessor.checkpoints_due(Millis(now), 100);
@@ -459,11 +613,17 @@ mod tests {
         };
         check(&mut lessor, 999, &[]);
         check(&mut lessor, 1000, &[(2, 4)]);
-        check(&mut lessor, 1500, &[]);
-        check(&mut lessor, 2500, &[(2, 3)]); // 2.5 s are left
-        lessor.renew(id(1), Millis(9000)).unwrap();
-        check(&mut lessor, 18999, &[]); // lease 2 has run out meanwhile
-        check(&mut lessor, 19000, &[(1, 90)]);
+        check(&mut lessor, 1999, &[]);
+        check(&mut lessor, 2090, &[(2, 3)]); // a little less is left
+        check(&mut lessor, 3000, &[(2, 2)]); // when it is so much
+        lessor.renew(id(1), Millis(4700)).unwrap();
+        check(&mut lessor, 9699, &[]); // lease 2 has run out meanwhile
+        check(&mut lessor, 9700, &[(1, 95)]);
+        lessor.demote();
+        // A new leader says at once what the log does not have.
+        lessor.grant(id(3), 100).unwrap();
+        lessor.promote(Millis(10_000), 0);
+        check(&mut lessor, 10_000, &[(1, 100), (2, 5), (3, 100)]);
     }
 
     /// A checkpoint that has been handed out may be written after a renewal, so the renewal has to be written too.

@@ -1,5 +1,6 @@
-//! Leases, the keys attached to them, and their rows: what the log decides, the same on every member. What only a leader
-//! knows (deadlines) is in `expiry`, and exists only while this member leads.
+//! Leases, the keys attached to them, and their rows: what the log decides, the same on every member. Beside it what this
+//! member knows by its own clock, so that it can go on as a leader: since when the log has had the rest of a lease. What only
+//! a leader knows (deadlines) is in `expiry`, and exists only while this member leads.
 
 use std::collections::HashMap;
 
@@ -8,7 +9,7 @@ use ferrite_proto::leasepb;
 use prost::Message;
 
 use super::attached::Attached;
-use super::expiry::{Checkpoint, Expiry, Renewal};
+use super::expiry::{Checkpoint, Expiry, Inherited, Renewal};
 use super::{Key, LeaseError, LeaseId, MAX_TTL_SECONDS, NotPrimary};
 use crate::clock::Millis;
 
@@ -20,6 +21,9 @@ pub struct Lessor {
     leases: HashMap<LeaseId, Lease>,
     /// The way back: which lease a key is attached to.
     attached: HashMap<Key, LeaseId>,
+    /// Leases whose rest came from the log since the last look at the clock; more than once if it was cleared between. There
+    /// is a look at each tick, so there are no more of them than entries in between.
+    unseen: Vec<LeaseId>,
     /// Deadlines; only while this member leads.
     expiry: Option<Expiry>,
 }
@@ -29,13 +33,33 @@ struct Lease {
     ttl_seconds: i64,
     /// The rest at the last checkpoint; 0 = none since it was granted or renewed.
     remaining_seconds: i64,
+    /// What it was promised ends by then, on this member's clock. It is known only while the log has a rest: then a renewal
+    /// would have cleared it before it was answered.
+    ends_by: Option<Millis>,
     keys: Attached,
 }
 
 impl Lease {
-    /// What a new leader owes this lease.
-    fn rest_seconds(&self) -> i64 {
-        if self.remaining_seconds > 0 { self.remaining_seconds } else { self.ttl_seconds }
+    fn new(ttl_seconds: i64, remaining_seconds: i64) -> Lease {
+        Lease { ttl_seconds, remaining_seconds, ends_by: None, keys: Attached::default() }
+    }
+
+    /// Its rest was in the log before `now`: what was promised ends a rest later at the latest.
+    fn see(&mut self, now: Millis) {
+        if self.remaining_seconds > 0 {
+            let ends_by = now.plus_seconds(self.remaining_seconds);
+            self.ends_by = Some(self.ends_by.map_or(ends_by, |before| before.min(ends_by)));
+        }
+    }
+
+    /// When it ends for a leader that begins at `now`, before which nobody led for `outage_millis`.
+    fn deadline(&self, now: Millis, outage_millis: u64) -> Millis {
+        match self.ends_by {
+            // Nobody could renew it in the meantime. A rest from now on is always enough.
+            Some(ends_by) => (ends_by + outage_millis).min(now.plus_seconds(self.remaining_seconds)),
+            // It may have been renewed a moment ago.
+            None => now.plus_seconds(self.ttl_seconds),
+        }
     }
 }
 
@@ -67,7 +91,7 @@ pub fn row_key(id: LeaseId) -> Bytes {
 impl Lessor {
     /// A lessor without leases. `min_ttl_seconds`: see [`Lessor::min_ttl_seconds`].
     pub fn new(min_ttl_seconds: i64) -> Lessor {
-        Lessor { min_ttl_seconds, leases: HashMap::new(), attached: HashMap::new(), expiry: None }
+        Lessor { min_ttl_seconds, leases: HashMap::new(), attached: HashMap::new(), unseen: Vec::new(), expiry: None }
     }
 
     /// Takes in the rows of the lease table. The keys come with the keyspace, by [`Lessor::attach`].
@@ -84,12 +108,8 @@ impl Lessor {
             let id = LeaseId::new(row.id)
                 .filter(|id| key == id.get().to_be_bytes())
                 .ok_or_else(|| RowError::WrongKey { key: key.to_vec(), id: row.id })?;
-            let lease = Lease {
-                ttl_seconds: row.ttl.max(min_ttl_seconds),
-                remaining_seconds: row.remaining_ttl,
-                keys: Attached::default(),
-            };
-            lessor.leases.insert(id, lease);
+            lessor.leases.insert(id, Lease::new(row.ttl.max(min_ttl_seconds), row.remaining_ttl));
+            lessor.unseen.push(id);
         }
         Ok(lessor)
     }
@@ -108,7 +128,7 @@ impl Lessor {
             return Err(LeaseError::Exists);
         }
         let ttl_seconds = ttl_seconds.max(self.min_ttl_seconds);
-        self.leases.insert(id, Lease { ttl_seconds, remaining_seconds: 0, keys: Attached::default() });
+        self.leases.insert(id, Lease::new(ttl_seconds, 0));
         if let Some(expiry) = &mut self.expiry {
             expiry.granted(id, ttl_seconds);
         }
@@ -159,6 +179,11 @@ impl Lessor {
             None => false,
             Some(lease) => {
                 lease.remaining_seconds = remaining_seconds;
+                if remaining_seconds > 0 {
+                    self.unseen.push(id);
+                } else {
+                    lease.ends_by = None;
+                }
                 true
             }
         }
@@ -201,17 +226,43 @@ impl Lessor {
     }
 }
 
-/// What only the leader decides. Each call but `demote` is a look at the clock, and `now` must not go back.
+/// What a member knows by its clock. `now` must not go back.
+impl Lessor {
+    /// A look at the clock, which every member takes at each tick: what came from the log since the last one has been there
+    /// since now at the latest.
+    pub fn look(&mut self, now: Millis) {
+        for id in self.unseen.drain(..) {
+            if let Some(lease) = self.leases.get_mut(&id) {
+                lease.see(now);
+            }
+        }
+    }
+
+    /// A member has been started, and knows of no rest how long it has been in the log. A leader tells it.
+    pub fn tell_again(&mut self) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.tell_again();
+        }
+    }
+}
+
+/// What only the leader decides. Each call but `demote` is a look at the clock, too.
 impl Lessor {
     pub fn is_primary(&self) -> bool {
         self.expiry.is_some()
     }
 
-    /// This member leads, and has applied all that its predecessors committed: every lease gets what is left of it, from now
-    /// on, and `extension_millis` (the election timeout) for the time in which nobody could renew.
-    pub fn promote(&mut self, now: Millis, extension_millis: u64) {
-        let rests = self.leases.iter().map(|(id, lease)| (*id, lease.ttl_seconds, lease.rest_seconds()));
-        self.expiry = Some(Expiry::new(now, extension_millis, rests));
+    /// This member leads, and has applied all that its predecessors committed: every lease gets what is left of it, and the
+    /// time in which nobody led and could have renewed it.
+    pub fn promote(&mut self, now: Millis, outage_millis: u64) {
+        self.look(now);
+        let leases = self.leases.iter().map(|(id, lease)| Inherited {
+            id: *id,
+            ttl_seconds: lease.ttl_seconds,
+            deadline: lease.deadline(now, outage_millis),
+            is_told: lease.remaining_seconds > 0,
+        });
+        self.expiry = Some(Expiry::new(now, leases));
     }
 
     /// This member does not lead any more: it forgets all deadlines.
@@ -272,6 +323,12 @@ impl Lessor {
             remaining_seconds: remaining_millis / 1000,
             keys: lease.keys.to_vec(),
         }))
+    }
+
+    /// Until when a lease lives.
+    #[cfg(test)]
+    pub(super) fn expiry_of(&mut self, id: LeaseId, now: Millis) -> Millis {
+        self.expiry.as_mut().expect("a leader").deadline(id, now)
     }
 
     /// All leases with their deadlines, in no order; without a deadline if this member does not lead.

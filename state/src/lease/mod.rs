@@ -6,9 +6,31 @@
 //!                                                               ──checkpoints due──▶ checkpoint, through the log
 //!
 //! Applying never sees a clock: a lease granted while we lead gets its deadline at the leader's next look at the clock, which
-//! can only be later. A lease never ends early: deadlines are the leader's own, a new leader gives each lease its checkpointed
-//! rest (or its whole TTL) from the moment it leads, and a renewal is answered only when no checkpoint from before it can
-//! outlive it in the log. A lease that is past its deadline is still there until its revocation is applied.
+//! can only be later. A lease that is past its deadline is still there until its revocation is applied.
+//!
+//! ## Never early
+//!
+//! Only the leader knows of renewals. It writes what is left of a lease to the log (a checkpoint), and from then on answers a
+//! renewal only when a checkpoint of 0 is applied, which clears the rest. So while the log has a rest, what was promised ends
+//! a rest after the checkpoint was made, whoever leads; and each member that was up when it applied the checkpoint knows by
+//! its own clock that this was before. A new leader goes by the earliest of these ends. A lease without a rest may have been
+//! renewed a moment ago, and gets its whole TTL.
+//!
+//! ## Not late
+//!
+//! Over any number of changes of leader a lease ends at most a tenth of its TTL and 1 s after its time, and the time in which
+//! nobody led. What makes it late, and how often:
+//!
+//! * nobody led: the new leader gives that time back, as far as it heard of no leader itself;
+//! * it was renewed, and the log had no rest of it yet when the leader went: at most a twentieth of the TTL (at least 1 s),
+//!   once, for the first thing that a new leader does is to write the rest of all such leases;
+//! * the new leader has been started since the last checkpoint, so that it does not know how long the rest has been in the
+//!   log: at most a twentieth of the TTL (at least 1 s). All other leaders add nothing, because the end they know was known
+//!   before the changes. When a member has been started, and when a leader begins, all rests are written within a second
+//!   (or as fast as the pace of the duty allows), so this takes a leader that goes in that second;
+//! * rests are whole seconds: they are written when they are, at the next tick.
+//!
+//! So it is exceeded only when several leaders in turn go within a second of the start of the one that follows.
 
 mod attached;
 mod expiry;

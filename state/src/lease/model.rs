@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// The other member leads, after a restart from its rows or as it is.
-    fn change_leader(&mut self, restart: bool) {
+    fn change_leader(&mut self, restart: bool, outage_millis: u64) {
         self.lead().demote();
         self.proposed.clear();
         self.leader = 1 - self.leader;
@@ -178,8 +178,14 @@ impl Cluster {
             }
             self.members[self.leader] = loaded;
         }
-        let now = self.now;
-        self.lead().promote(now, 0);
+        let begun = self.now;
+        self.now = self.now + outage_millis;
+        // Who was started knows of no time before.
+        let (now, outage_millis) = (self.now, if restart { outage_millis / 2 } else { outage_millis });
+        if restart {
+            self.lead().look(begun + outage_millis);
+        }
+        self.lead().promote(now, outage_millis);
         self.check_tables();
     }
 
@@ -242,8 +248,12 @@ fn run(seed: u64) {
                     cluster.apply_next(follower);
                 }
             }
-            17 => cluster.lose(),
-            18 if random.below(5) == 0 => cluster.change_leader(random.below(2) == 0),
+            17 if random.below(2) == 0 => cluster.lose(),
+            17 => {
+                let now = cluster.now;
+                cluster.members[random.below(2) as usize].look(now);
+            }
+            18 if random.below(5) == 0 => cluster.change_leader(random.below(2) == 0, random.below(4000)),
             _ => cluster.renew(id),
         }
     }
