@@ -8,6 +8,8 @@ pub enum Defect {
     SavedBeforeWritten,
     /// The log is written, and its syncs do nothing.
     LogNotSynced,
+    /// The directory of log, store and snapshots is never synced, so that changes of its names have no order.
+    DirectoryNotSynced,
     /// A vote is answered and never saved.
     VoteNotSaved,
     /// A failed sync is taken for one that worked.
@@ -28,6 +30,8 @@ pub enum Defect {
     RenewedByOldLeader,
     /// A renewal is answered although the log holds a smaller rest.
     RenewedOverCheckpoint,
+    /// What is left of leases is not written to the log.
+    RestsNotWritten,
     /// A watcher that comes again asks for the last event once more.
     WatchRepeats,
     /// A watcher that comes again asks for one revision too late.

@@ -151,7 +151,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             Publish::new(identity.member.0, name, client_urls),
             room.clone(),
             ClusterVersion::new(3, 7),
-            Leases::new(shared.lessor.clone(), true, &registry),
+            Leases::new(shared.lessor.clone(), defect != Some(Defect::RestsNotWritten), &registry),
             None,
             Arc::new(ByKind::requests(&registry)),
         );

@@ -177,6 +177,9 @@ impl Node {
         if circumstances.defect == Some(Defect::LogNotSynced) {
             self.disk.disk.ignore_syncs(&Path::new(DATA_DIR).join("member/wal"));
         }
+        if circumstances.defect == Some(Defect::DirectoryNotSynced) {
+            self.disk.disk.ignore_name_syncs(&Path::new(DATA_DIR).join("member"));
+        }
         let directories = Directories::new(Path::new(DATA_DIR), None);
         let (disk, settings, logger) = (&self.disk.disk, Settings::default(), Box::new(Silent));
         let parts = bootstrap::open(disk, &directories, Some(&self.beginning), TIMING, settings, FILES, logger)?;

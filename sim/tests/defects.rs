@@ -81,6 +81,11 @@ fn late_renewals() -> Setting {
     Setting { leases: Plan::Slow, seconds: 40, ..scripted((0..6).map(cut).collect()) }
 }
 
+/// Nobody renews leases, and leaders go.
+fn leases_are_left() -> Setting {
+    Setting { leases: Plan::Left { count: 20, ttl_seconds: &[10, 20] }, seconds: 40, ..leaders_go() }
+}
+
 /// Leaders are cut off for as long as it takes to elect another one.
 fn leaders_are_cut_off() -> Setting {
     let cut = |round: u64| (Duration::from_millis(3000 + 2500 * round), Fault::IsolateLeader);
@@ -110,6 +115,7 @@ defects! {
     a_save_that_is_reported_before_it_is_written:
         SavedBeforeWritten, power_cuts_with_slow_disks(), [Stopped, Committed];
     a_log_that_is_never_synced: LogNotSynced, random(QUIET), [Stopped, Committed];
+    a_directory_that_is_never_synced: DirectoryNotSynced, random(QUIET), [Stopped, Leader, Committed];
     a_vote_that_is_not_saved: VoteNotSaved, elections_on_a_slow_network(), [Leader];
     a_failed_sync_that_is_ignored: SyncErrorIgnored, random(DISKS), [Swallowed];
     a_leader_that_reads_at_once: LeaderReadsAtOnce, leaders_are_cut_off(), [Revisions];
@@ -120,6 +126,7 @@ defects! {
     an_acknowledgement_before_the_commit: AcknowledgedWhenSaved, random(QUIET), [Revisions, Written];
     a_renewal_by_an_old_leader: RenewedByOldLeader, leaders_sleep(), [LeaseEarly];
     a_renewal_over_a_checkpoint: RenewedOverCheckpoint, late_renewals(), [LeaseEarly];
+    rests_of_leases_that_are_not_written: RestsNotWritten, leases_are_left(), [LeaseLate];
     a_watcher_that_asks_for_an_event_again: WatchRepeats, random(QUIET), [Watch];
     a_watcher_that_skips_a_revision: WatchSkips, random(QUIET), [Watch];
     a_watch_stream_that_loses_a_message: WatchLoses, random(QUIET), [Watch];

@@ -29,3 +29,19 @@ fn none_ends_early_and_none_late_when_the_leader_goes_twice() {
         }
     }
 }
+
+/// Leaders go again and again, each three seconds after the one before, and come back soon, so that who takes over has often
+/// just been started. That no lease ends late is looked at in every run.
+#[test]
+fn none_ends_late_however_often_the_leader_goes() {
+    let cut =
+        |round: u64| (Duration::from_secs(6 + 3 * round), Fault::LeaderPowerCut { down: Duration::from_millis(900) });
+    let script = (0..20).map(cut).collect::<Vec<_>>().leak();
+    for seed in 1..4 {
+        let leases = Plan::Left { count: 60, ttl_seconds: &[5, 20, 40, 60] };
+        let report = run(Run { script, leases, ..Run::new(seed, 3, 100, Faults { clocks: true, ..Faults::NONE }) });
+        let report = report.unwrap_or_else(|finding| panic!("{finding}"));
+        assert_eq!(report.leases.len(), 60, "seed {seed}");
+        assert!(report.elections.len() > 15, "seed {seed}: {:?}", report.elections);
+    }
+}

@@ -97,3 +97,48 @@ impl<V: Vfs> Store<V> {
         discard(&self.home.vfs, &self.home.dir)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::lying::{LyingDisk, Survival};
+    use crate::vfs::{File, Mode};
+
+    const RECORD: Index = Index(7);
+
+    /// The power goes behind each step of putting a received store in the place of another. Returns what store there may be
+    /// when the member has been opened again.
+    fn stores_after_power_cuts(prepare: impl Fn(&LyingDisk)) -> Vec<Option<Vec<u8>>> {
+        let (disk, store) = (LyingDisk::new(), Path::new("/member/store"));
+        for (dir, content) in [(store.to_owned(), "old"), (received_dir(store, RECORD), "new")] {
+            disk.create_dir_all(&dir).unwrap();
+            let file = disk.open(&dir.join(MANIFEST), Mode::CreateNew).unwrap();
+            file.write_at(content.as_bytes(), 0).unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir(&dir).unwrap();
+        }
+        disk.forget_history();
+        prepare(&disk);
+        assert!(settle(&disk, store, RECORD).unwrap());
+        let (mut history, mut stores) = (disk.history(), Vec::new());
+        loop {
+            for seed in 0..50 {
+                let after = history.crash(Survival::Seeded(seed));
+                settle(&after, store, RECORD).unwrap();
+                stores.push(after.read(&store.join(MANIFEST)).ok());
+            }
+            if history.step().is_none() {
+                break;
+            }
+        }
+        stores
+    }
+
+    #[test]
+    fn wherever_the_power_goes_the_received_store_is_the_one() {
+        let is_new = |store: &Option<Vec<u8>>| store.as_deref() == Some(b"new");
+        assert!(stores_after_power_cuts(|_| ()).iter().all(is_new));
+        let unsynced = stores_after_power_cuts(|disk| disk.ignore_name_syncs(Path::new("/member")));
+        assert!(!unsynced.iter().all(is_new), "the syncs of the directory are needed");
+    }
+}

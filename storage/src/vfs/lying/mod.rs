@@ -8,7 +8,7 @@
 //!
 //! It is the strictest file system that the contract of [`Vfs`](super::Vfs) allows: unsynced sectors survive each in
 //! a state of its own, the length apart from them, the last write torn at any byte; names survive apart from what is
-//! in the files. What is synced stays.
+//! in the files, and their changes in any order. What is synced stays.
 
 mod content;
 mod dice;
@@ -98,6 +98,8 @@ struct State {
     failures: u64,
     /// The directory whose files are never synced.
     ignored: Option<PathBuf>,
+    /// The directory whose names are never synced.
+    ignored_names: Option<PathBuf>,
     handles: u64,
     locks: Vec<(FileId, Lock, u64)>,
 }
@@ -213,6 +215,11 @@ impl LyingDisk {
     /// Syncs of files below this directory say that they have worked, and do nothing.
     pub fn ignore_syncs(&self, below: &Path) {
         self.0.lock().ignored = Some(below.into());
+    }
+
+    /// Syncs of this directory say that they have worked, and do nothing.
+    pub fn ignore_name_syncs(&self, dir: &Path) {
+        self.0.lock().ignored_names = Some(dir.into());
     }
 
     /// Once this many operations have been recorded, every further one fails. Then [`Self::crash`] says what a loss of
@@ -359,6 +366,9 @@ impl Vfs for LyingDisk {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         let mut state = self.0.lock();
+        if state.ignored_names.as_deref() == Some(path) {
+            return Ok(());
+        }
         let mut sync = || {
             let dir = state.image.names().dir(path).ok_or_else(not_found)?;
             state.perform(Operation::SyncDir { dir })

@@ -1,7 +1,8 @@
 //! Names: what a path leads to, what of it is durable, and the changes between the two.
 //!
-//! A change is atomic: it survives a crash as a whole or not at all. Which ones survive does not follow their order,
-//! except that a change of a name needs the earlier changes of that name.
+//! A change is atomic: it survives a crash as a whole or not at all. Neither which ones survive nor which one comes last
+//! follows the order in which they were made, not even for the same name: only a sync of their directory puts changes in
+//! order.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -148,18 +149,18 @@ impl Names {
         Names { visible: tree.clone(), durable: tree, pending: Vec::new() }
     }
 
+    /// Either what came first, in order, or any changes in any order.
     fn apply_some(&self, tree: &mut Tree, dice: &mut Dice) {
-        let in_order = dice.once_in(2).then(|| dice.below(self.pending.len() as u64 + 1));
-        let mut lost: Vec<&Slot> = Vec::new();
-        for (change, position) in self.pending.iter().zip(0..) {
-            let survives = in_order.map_or_else(|| dice.once_in(2), |count| position < count);
-            let slots = slots(change);
-            if survives && !slots.iter().any(|slot| lost.contains(slot)) {
-                apply(tree, change);
-            } else {
-                lost.extend(slots);
+        let mut changes: Vec<&Change> = self.pending.iter().collect();
+        if dice.once_in(2) {
+            changes.truncate(dice.below(changes.len() as u64 + 1) as usize);
+        } else {
+            changes.retain(|_| dice.once_in(2));
+            for last in (1..changes.len()).rev() {
+                changes.swap(last, dice.below(last as u64 + 1) as usize);
             }
         }
+        changes.into_iter().for_each(|change| apply(tree, change));
     }
 }
 

@@ -81,6 +81,35 @@ fn names_are_durable_with_their_directory_only() {
 }
 
 #[test]
+fn renames_without_a_sync_between_them_have_no_order() {
+    let disk = LyingDisk::new();
+    let path = |name: &str| Path::new("/d").join(name);
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    for name in ["f", "new"] {
+        let file = disk.open(&path(name), Mode::CreateNew).unwrap();
+        file.write_at(name.as_bytes(), 0).unwrap();
+        file.sync_data().unwrap();
+    }
+    disk.sync_dir(Path::new("/d")).unwrap();
+    let all = |disk: &LyingDisk| {
+        let names = |disk: LyingDisk| {
+            let names = disk.read_dir(Path::new("/d")).unwrap();
+            let content = |name: &String| String::from_utf8(disk.read(&path(name)).unwrap()).unwrap();
+            names.iter().map(|name| format!("{name}={}", content(name))).collect::<Vec<_>>().join(" ")
+        };
+        (0..200).map(|seed| names(disk.crash(Survival::Seeded(seed)))).collect::<BTreeSet<_>>()
+    };
+    disk.rename(&path("f"), &path("old")).unwrap();
+    let synced = disk.copy();
+    disk.rename(&path("new"), &path("f")).unwrap();
+    // The last one: the second was done first, and then the first took its work away.
+    let expected = ["f=f new=new", "new=new old=f", "f=new", "f=new old=f", "old=f"];
+    assert_eq!(all(&disk), expected.map(str::to_owned).into());
+    synced.rename(&path("new"), &path("f")).unwrap();
+    assert_eq!(all(&synced), ["new=new old=f", "f=new old=f"].map(str::to_owned).into());
+}
+
+#[test]
 fn a_directory_that_was_renamed_brings_its_files() {
     let disk = LyingDisk::new();
     disk.create_dir_all(Path::new("/m/wal.tmp")).unwrap();
