@@ -648,9 +648,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.clock.silence.end();
         }
         for (id, data) in self.duties.proposals(now, self.clock.silence.lasted()) {
-            // If Raft does not take it, the duty sees that nothing came of it, and tries again.
-            if self.raft.propose(data).is_ok() {
-                self.proposals.proposed.push((id, Waits::Duty));
+            match self.raft.propose(data) {
+                Ok(()) => self.proposals.proposed.push((id, Waits::Duty)),
+                // Leadership is being handed over, and may come to nothing.
+                Err(_) => self.duties.refused(id, now),
             }
         }
     }

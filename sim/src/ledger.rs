@@ -15,23 +15,33 @@ use crate::finding::{Check, Violation};
 /// Time in which nothing was committed, though clients always want something: nobody led who could.
 #[derive(Debug, Default)]
 struct Standstill {
+    /// When it went on, the last time that it stood still.
+    resumed: Duration,
     /// When something was committed last.
-    since: Duration,
-    /// What came before.
+    last: Duration,
+    /// For how long it has stood still by then.
     total: Duration,
 }
 
 /// From one entry to the next it takes less, unless something has gone wrong.
 const SWIFT: Duration = Duration::from_millis(300);
+/// Going on for less is not worth the name: a leader has had no time to say what is left of leases, in whole seconds.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 impl Standstill {
     fn until(&self, now: Duration) -> Duration {
-        let lasts = now.saturating_sub(self.since);
-        self.total + if lasts > SWIFT { lasts } else { Duration::ZERO }
+        let (lasts, went_on) = (now.saturating_sub(self.last), self.last - self.resumed);
+        match lasts > SWIFT {
+            true if went_on < SHORTEST => self.total + lasts + went_on,
+            true => self.total + lasts,
+            false => self.total,
+        }
     }
 
     fn end(&mut self, now: Duration) {
-        *self = Standstill { total: self.until(now), since: now };
+        let total = self.until(now);
+        let resumed = if total > self.total { now } else { self.resumed };
+        *self = Standstill { resumed, last: now, total };
     }
 }
 
@@ -113,4 +123,24 @@ pub(crate) fn key_of(change: &Change) -> Bytes {
     use prost::Message;
     let kv = ferrite_proto::mvccpb::KeyValue::decode(change.key_value.clone());
     kv.expect("what is stored is a KeyValue").key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standing_still_is_told_from_going_on() {
+        let mut standstill = Standstill::default();
+        let mut check = |commits: &[u64], stood_still| {
+            commits.iter().for_each(|at| standstill.end(Duration::from_millis(*at)));
+            let last = Duration::from_millis(*commits.last().expect("a commit"));
+            assert_eq!(standstill.until(last), Duration::from_millis(stood_still), "{commits:?}");
+        };
+        check(&[900, 1100, 1400], 900);
+        check(&[1700, 2000, 2300], 900);
+        check(&[4300], 2900);
+        // It has gone on for half a second only.
+        check(&[4600, 4800, 6800], 5400);
+    }
 }

@@ -22,23 +22,31 @@ const ENTRIES_PER_INTERVAL: usize = 5;
 /// Entries of checkpoints that may be proposed and not yet applied. Full: the log is slow, and is given no more to do.
 const MAX_UNANSWERED_ENTRIES: usize = 2 * ENTRIES_PER_INTERVAL;
 
+/// Between two tries while proposals are not taken.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
 /// The leader's duties for leases.
 #[derive(Debug)]
 pub struct Leases {
     lessor: Arc<SharedLessor>,
     next_checkpoint: Duration,
+    /// Proposals are not taken before.
+    refused_until: Duration,
     /// What is left of leases is written to the log.
-    checkpoints: bool,
+    are_checkpointed: bool,
     expired: Counter,
     primary: bool,
-    /// In the order of proposing, as ids count up. At most `MAX_UNANSWERED_REVOKES` and `MAX_UNANSWERED_ENTRIES`.
-    unanswered: BTreeMap<RequestId, Unanswered>,
+    /// Revocations that have been proposed, in that order, as ids count up. At most `MAX_UNANSWERED_REVOKES`.
+    revokes: BTreeMap<RequestId, Revoke>,
+    /// The same of checkpoints, at most `MAX_UNANSWERED_ENTRIES`. They are not given up while this member leads: they stand
+    /// in its log, and count whenever they are committed.
+    checkpoints: BTreeMap<RequestId, Vec<Checkpoint>>,
 }
 
 #[derive(Debug)]
-struct Unanswered {
+struct Revoke {
     since: Duration,
-    what: What,
+    lease: LeaseId,
 }
 
 /// What a lease duty has proposed.
@@ -49,10 +57,18 @@ pub(super) enum What {
 }
 
 impl Leases {
-    pub fn new(lessor: Arc<SharedLessor>, checkpoints: bool, registry: &Registry) -> Leases {
-        let next_checkpoint = Duration::ZERO;
+    pub fn new(lessor: Arc<SharedLessor>, are_checkpointed: bool, registry: &Registry) -> Leases {
         let expired = registry.metric(&families::ETCD_DEBUGGING_SERVER_LEASE_EXPIRED_TOTAL, &[]);
-        Leases { lessor, next_checkpoint, checkpoints, expired, primary: false, unanswered: BTreeMap::new() }
+        Leases {
+            lessor,
+            next_checkpoint: Duration::ZERO,
+            refused_until: Duration::ZERO,
+            are_checkpointed,
+            expired,
+            primary: false,
+            revokes: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+        }
     }
 
     /// Whether the leases' deadlines are kept here.
@@ -62,7 +78,8 @@ impl Leases {
 
     pub(super) fn demote(&mut self) {
         self.primary = false;
-        self.unanswered.clear();
+        self.revokes.clear();
+        self.checkpoints.clear();
         self.lessor.lock().demote();
     }
 
@@ -79,18 +96,23 @@ impl Leases {
 
     /// What has run out by `now`.
     pub(super) fn expired(&mut self, now: Duration) -> Vec<What> {
+        if now < self.refused_until {
+            return Vec::new();
+        }
         let due = self.lessor.lock().due(millis(now), MAX_UNANSWERED_REVOKES);
         due.into_iter().map(What::Revoke).collect()
     }
 
-    /// What has to be checkpointed by `now`.
-    pub(super) fn checkpoints(&mut self, now: Duration) -> Vec<What> {
-        if !self.checkpoints || now < self.next_checkpoint {
+    /// What has to be checkpointed by `now`, unless a disk is full.
+    pub(super) fn checkpoints(&mut self, now: Duration, is_full: impl FnOnce() -> bool) -> Vec<What> {
+        if !self.are_checkpointed || now < self.next_checkpoint.max(self.refused_until) {
             return Vec::new();
         }
         self.next_checkpoint = now + CHECKPOINT_INTERVAL;
-        let under_way = self.unanswered.values().filter(|unanswered| matches!(unanswered.what, What::Checkpoints(_)));
-        let room = MAX_UNANSWERED_ENTRIES.saturating_sub(under_way.count()).min(ENTRIES_PER_INTERVAL);
+        if is_full() {
+            return Vec::new();
+        }
+        let room = MAX_UNANSWERED_ENTRIES.saturating_sub(self.checkpoints.len()).min(ENTRIES_PER_INTERVAL);
         // One entry after the other, so that renewals wait for the lock no longer than one takes.
         let due = (0..room).map(|_| self.lessor.lock().checkpoints_due(millis(now), CHECKPOINTS_PER_ENTRY));
         due.take_while(|checkpoints| !checkpoints.is_empty()).map(What::Checkpoints).collect()
@@ -98,35 +120,41 @@ impl Leases {
 
     /// This was proposed under `id`.
     pub(super) fn proposed(&mut self, id: RequestId, what: What, now: Duration) {
-        self.unanswered.insert(id, Unanswered { since: now, what });
+        match what {
+            What::Revoke(lease) => _ = self.revokes.insert(id, Revoke { since: now, lease }),
+            What::Checkpoints(checkpoints) => _ = self.checkpoints.insert(id, checkpoints),
+        }
     }
 
     /// The entry has been applied, whatever came of it.
     pub(super) fn answered(&mut self, id: RequestId) {
-        if let Some(unanswered) = self.unanswered.remove(&id) {
-            if let What::Revoke(_) = unanswered.what {
-                self.expired.increment();
-            }
-            self.settle(unanswered.what);
+        if let Some(Revoke { lease, .. }) = self.revokes.remove(&id) {
+            self.expired.increment();
+            // If it has been revoked, there is nothing to fail.
+            self.lessor.lock().revoke_failed(lease);
+        } else if let Some(checkpoints) = self.checkpoints.remove(&id) {
+            self.lessor.lock().checkpoints_answered(&checkpoints);
         }
     }
 
-    /// Gives up what has been proposed too long ago, so that it is proposed again.
+    /// What was proposed under `id` is not taken: all is tried again a little later.
+    pub(super) fn refused(&mut self, id: RequestId, now: Duration) {
+        if let Some(Revoke { lease, .. }) = self.revokes.remove(&id) {
+            self.refused_until = now + REFUSED_PAUSE;
+            self.lessor.lock().revoke_failed(lease);
+        } else if let Some(checkpoints) = self.checkpoints.remove(&id) {
+            self.refused_until = now + REFUSED_PAUSE;
+            self.lessor.lock().checkpoints_failed(&checkpoints, millis(now));
+        }
+    }
+
+    /// Gives up revocations that have been proposed too long ago, so that they are proposed again.
     pub(super) fn expire(&mut self, now: Duration) {
-        while let Some(oldest) = self.unanswered.first_entry()
+        while let Some(oldest) = self.revokes.first_entry()
             && now.saturating_sub(oldest.get().since) >= RETRY
         {
-            let what = oldest.remove().what;
-            self.settle(what);
-        }
-    }
-
-    fn settle(&self, what: What) {
-        let mut lessor = self.lessor.lock();
-        match what {
-            // If it has been revoked, there is nothing to fail.
-            What::Revoke(id) => lessor.revoke_failed(id),
-            What::Checkpoints(checkpoints) => lessor.checkpoints_answered(&checkpoints),
+            let lease = oldest.remove().lease;
+            self.lessor.lock().revoke_failed(lease);
         }
     }
 }

@@ -102,9 +102,9 @@ impl Duties {
 
     /// This member leads in `term`, or does not.
     pub(crate) fn role_changed(&mut self, leads: bool, term: Term) {
-        self.leads = leads.then_some(term);
+        let before = std::mem::replace(&mut self.leads, leads.then_some(term));
         self.version.forget();
-        if !leads {
+        if self.leads != before {
             self.leases.demote();
         }
     }
@@ -129,6 +129,11 @@ impl Duties {
         self.timing.answered(id, now);
         self.publish.answered(id);
         self.leases.answered(id);
+    }
+
+    /// What a duty proposed under `id` is not taken. Leases cannot wait until it is seen that nothing came of it.
+    pub(crate) fn refused(&mut self, id: RequestId, now: Duration) {
+        self.leases.refused(id, now);
     }
 
     /// What to propose now. `outage`: for how long nobody has been heard of who leads, if this member does not yet.
@@ -162,7 +167,10 @@ impl Duties {
             self.leases.promote(now, outage);
         }
         let expired = self.leases.expired(now);
-        for what in expired.into_iter().chain(self.leases.checkpoints(now)) {
+        // A disk without room keeps what it has for what makes room. Then leases are late if the leader changes.
+        let is_full = || self.room.is_short() || self.facts.has_any_no_space();
+        let checkpoints = self.leases.checkpoints(now, is_full);
+        for what in expired.into_iter().chain(checkpoints) {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);
         }

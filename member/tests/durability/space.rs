@@ -42,7 +42,8 @@ fn fill(seed: u64, room: u64) {
     let mut life = Life::open(&disk, Past::default(), Index(0)).unwrap();
     life.work(&mut dice, 30).unwrap();
     life.settle(&mut dice).unwrap();
-    disk.set_capacity(disk.used() + room);
+    let capacity = disk.used() + room;
+    disk.set_capacity(capacity);
 
     let mut puts = 0;
     while !life.past.model().has_nospace() {
@@ -65,7 +66,7 @@ fn fill(seed: u64, room: u64) {
     let promise = promised(&life.acknowledged, usize::MAX);
     for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded(dice.roll())] {
         let after = disk.crash(survival);
-        after.set_capacity(after.used());
+        after.set_capacity(capacity);
         let mut again = Life::open(&after, life.past.clone(), promise).unwrap_or_else(|error| panic!("{error}"));
         again.settle(&mut dice).unwrap_or_else(|stopped| panic!("{survival:?}: {stopped}"));
         again.check(&mut dice);

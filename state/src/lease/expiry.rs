@@ -317,6 +317,20 @@ impl Expiry {
         }
     }
 
+    /// They are not in the log: they are due again within a second.
+    pub fn checkpoints_failed(&mut self, checkpoints: &[Checkpoint], now: Millis) {
+        self.checkpoints_answered(checkpoints);
+        for Checkpoint { id, .. } in checkpoints {
+            if let Some(timer) = self.timers.get_mut(id)
+                && let Phase::Until(deadline) = timer.phase
+            {
+                timer.checkpoint_at = timer.checkpoint_at.min(at_whole_seconds(now + 1000, deadline));
+                timer.checkpoint_queued = timer.checkpoint_at;
+                self.checkpoints.push(Reverse((timer.checkpoint_queued, *id)));
+            }
+        }
+    }
+
     /// A look at the clock: the time of leases that were granted since the last one begins.
     fn look(&mut self, now: Millis) {
         for id in self.unstarted.drain(..) {
@@ -638,6 +652,18 @@ mod tests {
         assert_eq!(lessor.renew(id(1), Millis(20_002)), Ok(Renewal::ClearCheckpoint));
         lessor.checkpoint(id(1), 0);
         assert_eq!(lessor.renew(id(1), Millis(20_003)), Ok(Renewal::Renewed { ttl_seconds: 100 }));
+    }
+
+    #[test]
+    fn checkpoints_that_come_to_nothing_are_due_again_soon() {
+        let mut lessor = leader(&[100]);
+        let refused = lessor.checkpoints_due(Millis(5_000), 100);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(lessor.checkpoints_due(Millis(8_000), 100), [], "it is under way");
+        lessor.checkpoints_failed(&refused, Millis(8_200));
+        assert_eq!(lessor.checkpoints_due(Millis(8_999), 100), []);
+        let again = Checkpoint { id: id(1), remaining_seconds: 91 };
+        assert_eq!(lessor.checkpoints_due(Millis(9_000), 100), [again]);
     }
 
     #[test]

@@ -303,11 +303,17 @@ impl Lessor {
         self.expiry.as_mut().map_or_else(Vec::new, |expiry| expiry.checkpoints_due(now, max))
     }
 
-    /// The entry with these checkpoints has been applied, or will never be: it was refused, or it timed out (in which case
-    /// it stands in the log before everything that is proposed from now on, or nowhere).
+    /// The entry with these checkpoints has been applied.
     pub fn checkpoints_answered(&mut self, checkpoints: &[Checkpoint]) {
         if let Some(expiry) = &mut self.expiry {
             expiry.checkpoints_answered(checkpoints);
+        }
+    }
+
+    /// The entry with these checkpoints was refused, and will never be in the log.
+    pub fn checkpoints_failed(&mut self, checkpoints: &[Checkpoint], now: Millis) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.checkpoints_failed(checkpoints, now);
         }
     }
 

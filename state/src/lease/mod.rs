@@ -30,7 +30,9 @@
 //!   (or as fast as the pace of the duty allows), so this takes a leader that goes in that second;
 //! * rests are whole seconds: they are written when they are, at the next tick.
 //!
-//! So it is exceeded only when several leaders in turn go within a second of the start of the one that follows.
+//! So it is exceeded only when several leaders in turn go within a second of the start of the one that follows; when there
+//! are so many leases that they are not all written in a twentieth of their TTL; and while a disk is full, because then rests
+//! are not written.
 
 mod attached;
 mod expiry;

@@ -154,8 +154,9 @@ impl Cluster {
 
     /// The leader gives up one proposal, and tells whoever waits for it.
     fn lose(&mut self) {
+        let now = self.now;
         match self.proposed.pop_back() {
-            Some(Command::Checkpoint(checkpoints)) => self.lead().checkpoints_answered(&checkpoints),
+            Some(Command::Checkpoint(checkpoints)) => self.lead().checkpoints_failed(&checkpoints, now),
             Some(Command::Revoke(id)) => self.lead().revoke_failed(id),
             _ => {}
         }
