@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use crate::types::Entry;
 
-/// Some entries, in order. They are read as a slice.
+/// Some entries, in order, or none. They are read as a slice; one alone is held without an allocation.
 #[derive(Clone, Default)]
 pub struct Entries(Held);
 
@@ -35,7 +35,7 @@ impl Deref for Entries {
 
 impl Entries {
     /// The same, to be changed.
-    pub fn as_mut_slice(&mut self) -> &mut [Entry] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Entry] {
         match &mut self.0 {
             Held::One(entry) => std::slice::from_mut(entry),
             Held::Many(entries) => entries,

@@ -61,7 +61,7 @@ pub struct LogPosition {
     pub index: Index,
 }
 
-/// What an entry holds (Raft thesis, 3.5 and 4.1). An owner who saves or sends entries writes it in a form of its own choice.
+/// What an entry holds (thesis, 3.5 and 4.1). An owner who saves or sends entries writes it in a form of its own choice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// For the state machine: what the owner proposed, which Raft does not look into. Empty where a new leader opens its
@@ -100,7 +100,7 @@ impl<C: Into<ConfChange>> From<C> for Payload {
     }
 }
 
-/// One entry of the log (Raft thesis, 3.5).
+/// One entry of the log (thesis, 3.5). In `Body::Propose` it has no term and index yet: both are 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The term of the leader that appended it.
@@ -129,7 +129,7 @@ impl Entry {
         kind + number_len(self.term.0) + number_len(self.index.0) + bytes_len(self.payload.encoded_len())
     }
 
-    /// How many bytes it takes in memory, its data included.
+    /// How many bytes it takes in memory, its payload included.
     pub fn memory_len(&self) -> usize {
         size_of::<Entry>() + self.payload.encoded_len() as usize
     }

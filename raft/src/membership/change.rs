@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::types::{NodeId, bytes_len, number_len};
 
-/// A change of members, in one of the two forms that the log knows.
+/// A change of members (thesis, chapter 4), in one of the two forms that etcd's log knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ConfChange {
     /// Of one member.
@@ -15,7 +15,7 @@ pub enum ConfChange {
     V2(ConfChangeV2),
 }
 
-/// A change of one member (Raft thesis, 4.1).
+/// A change of one member (thesis, 4.1), in the older of etcd's two forms. It comes into force at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfChangeV1 {
     /// Chosen by the owner to find its request again; Raft does not look at it.
@@ -26,7 +26,7 @@ pub struct ConfChangeV1 {
     pub context: Bytes,
 }
 
-/// Any number of changes that come into force together. None at all: leave the joint configuration.
+/// Any number of changes that come into force together (thesis, 4.3). None at all: leave the joint configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConfChangeV2 {
     /// How it comes into force.
@@ -42,33 +42,33 @@ pub struct ConfChangeV2 {
 pub struct MemberChange {
     /// What becomes of the node.
     pub kind: ChangeKind,
-    /// Node 0: a change that the state machine refused. It has no effect.
+    /// Which node. 0 stands for a change that the state machine refused: it has no effect.
     pub node: NodeId,
 }
 
 /// What can become of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
-    /// It becomes a voter.
+    /// It becomes a voter, whatever it was.
     #[default]
     AddNode,
-    /// It is no member any more.
+    /// It is no member any more; nothing happens if it was none.
     RemoveNode,
     /// Nothing changes for Raft; the context tells the state machine what does.
     UpdateNode,
-    /// It becomes a learner: it receives the log and does not vote.
+    /// It becomes a learner (thesis, 4.2.1): it receives the log and does not vote.
     AddLearnerNode,
 }
 
-/// How the change comes into force (Raft thesis, 4.1 and 4.3).
+/// How a change comes into force (thesis, 4.1 and 4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transition {
-    /// At once if at most one member changes, else as `JointImplicit`.
+    /// At once if it is of one member, else as `JointImplicit`. Without any, it leaves the joint configuration.
     #[default]
     Auto,
     /// Through a joint configuration that the leader leaves by itself.
     JointImplicit,
-    /// Through a joint configuration that is left when somebody proposes an empty change.
+    /// Through a joint configuration that is left when somebody proposes a change without any, whose transition is `Auto`.
     JointExplicit,
 }
 
@@ -88,7 +88,7 @@ impl ConfChange {
         }
     }
 
-    /// The same change in the newer form.
+    /// The same change in the newer form, which `RawNode::apply_conf_change` takes.
     pub fn to_v2(&self) -> ConfChangeV2 {
         match self {
             ConfChange::V1(ConfChangeV1 { id: _, change, context }) => {
