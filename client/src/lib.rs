@@ -52,6 +52,7 @@ mod maintenance;
 mod watch;
 
 mod endpoint;
+mod greeting;
 mod pool;
 pub mod retry;
 #[cfg(feature = "srv")]

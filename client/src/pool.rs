@@ -1,8 +1,10 @@
 //! One connection to each endpoint, and calls dealt out to those that stand, in turn.
 //!
-//!   endpoint ──task──▶ dial ──▶ READY: in the list ──▶ lost: out of the list, dial again
+//!   endpoint ──task──▶ dial ──▶ greeted: in the list ──▶ lost: out of the list, dial again
 //!                       └─ failed: wait 1 s, then longer up to 2 min
 //!
+//! A connection stands once the server has greeted us: what is accepted and closed again, as by a balancer with nothing behind it,
+//! or answered in another protocol, as by the port for peers, has failed.
 //! A call waits until some connection stands. What a connection hands back unsent goes to the next one; what was sent fails with
 //! `Unavailable` when its connection is lost, and whether to repeat it is not decided here.
 
@@ -27,6 +29,7 @@ use tonic::{Code, Status};
 use crate::config::Config;
 use crate::endpoint::{Address, Encryption, Endpoint};
 use crate::error::Error;
+use crate::greeting::Greeting;
 
 const FIRST_RECONNECT: Duration = Duration::from_secs(1);
 const LONGEST_RECONNECT: Duration = Duration::from_secs(120);
@@ -252,7 +255,13 @@ where
     if let Some((interval, timeout)) = pings {
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
+    let (stream, greeted) = Greeting::await_on(stream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let mut connection = Box::pin(connection);
+    tokio::select! {
+        greeted = greeted => greeted.map_err(|_| "the answer is not HTTP/2")?,
+        ended = &mut connection => return Err(ended.err().map_or_else(|| "closed at once".into(), StdError::from)),
+    }
     Ok((sender, Box::pin(async move { drop(connection.await) })))
 }
 

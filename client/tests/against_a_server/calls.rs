@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fake::{Call, Server, patiently};
 use ferrite_client::proto::etcdserverpb::{AuthenticateResponse, LeaseKeepAliveResponse, PutResponse, RangeResponse};
 use ferrite_client::{Client, Code, Config, Credentials, Error, Known, Put, Status};
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn a_read_is_repeated_when_the_server_is_unavailable() {
@@ -82,6 +83,26 @@ async fn calls_wait_for_a_connection_until_their_deadline() {
     let error = client.with_timeout(Duration::from_millis(50)).get("k").await.unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded));
     assert_eq!(error.to_string(), "context deadline exceeded");
+}
+
+#[tokio::test]
+async fn who_accepts_and_does_not_greet_is_dialled_at_leisure() {
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::connect(Config::new([listener.local_addr().unwrap().to_string()])).await.unwrap();
+        let client = client.with_timeout(Duration::from_millis(500));
+        let put = tokio::spawn(async move { client.put(Put::new("k", "v")).await });
+        let mut accepted = 0;
+        while !put.is_finished() {
+            let Ok(connection) = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await else {
+                continue;
+            };
+            connection.unwrap().0.write_all(answer).await.unwrap();
+            accepted += 1;
+        }
+        assert!(matches!(put.await.unwrap(), Err(Error::DeadlineExceeded)), "nothing was sent");
+        assert!(accepted <= 2, "{accepted} connections");
+    }
 }
 
 #[tokio::test]
