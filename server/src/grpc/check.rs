@@ -1,6 +1,6 @@
 //! What a request must look like. Checked at the door in etcd's order, before anything is asked of the member.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -108,10 +108,11 @@ fn operations(txn: &Txn, max_ops: usize) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// The keys that a list of operations puts, and the ranges that it deletes.
+/// The keys that a list of operations puts, and the ranges that it deletes. Joining two costs what there is in the smaller
+/// one: a transaction may nest as deep as it may have operations, and all keys go up through all of its levels.
 #[derive(Debug, Default)]
 struct Writes {
-    puts: HashSet<Bytes>,
+    puts: BTreeSet<Bytes>,
     deletes: Deletes,
 }
 
@@ -156,17 +157,10 @@ impl Writes {
 
     /// Only one branch of a nested transaction runs: both may put the same key.
     fn nest(&mut self, success: Writes, failure: Writes) -> Result<(), RequestError> {
-        for key in &success.puts {
-            self.put(key.clone())?;
-        }
-        for key in failure.puts {
-            if success.puts.contains(&key) {
-                if self.deletes.cover(&key) {
-                    return Err(RequestError::DuplicateKey);
-                }
-            } else {
-                self.put(key)?;
-            }
+        let mut puts = success.puts;
+        let _in_both = join(&mut puts, failure.puts);
+        if self.deletes.cover_any(&puts) || join(&mut self.puts, puts) {
+            return Err(RequestError::DuplicateKey);
         }
         self.deletes.extend(success.deletes);
         self.deletes.extend(failure.deletes);
@@ -174,9 +168,19 @@ impl Writes {
     }
 }
 
+/// Adds the keys of one set to another. True: some were in both.
+fn join(to: &mut BTreeSet<Bytes>, mut other: BTreeSet<Bytes>) -> bool {
+    if to.len() < other.len() {
+        std::mem::swap(to, &mut other);
+    }
+    let sum = to.len() + other.len();
+    to.extend(other);
+    to.len() < sum
+}
+
 /// Deleted intervals, merged where they touch, by their beginnings.
 #[derive(Debug, Default)]
-struct Deletes(std::collections::BTreeMap<Bytes, Bytes>);
+struct Deletes(BTreeMap<Bytes, Bytes>);
 
 impl Deletes {
     /// `range_end` is taken literally here, as in etcd: "to the end" covers nothing.
@@ -208,10 +212,21 @@ impl Deletes {
         self.0.insert(begin, end);
     }
 
-    fn extend(&mut self, other: Deletes) {
+    fn extend(&mut self, mut other: Deletes) {
+        if self.0.len() < other.0.len() {
+            std::mem::swap(self, &mut other);
+        }
         for (begin, end) in other.0 {
             self.merge(begin, end);
         }
+    }
+
+    /// Whether any of these keys is in any of the intervals: the fewer are looked up among the more.
+    fn cover_any(&self, keys: &BTreeSet<Bytes>) -> bool {
+        if self.0.len() < keys.len() {
+            return self.0.iter().any(|(begin, end)| keys.range::<Bytes, _>(begin..end).next().is_some());
+        }
+        keys.iter().any(|key| self.cover(key))
     }
 
     fn cover(&self, key: &Bytes) -> bool {
@@ -381,5 +396,30 @@ mod tests {
         assert!(parsed.levels().len() > 200_000);
         assert_eq!(txn(&parsed, 128), Err(TooManyOps));
         assert_eq!(txn(&parsed, usize::MAX), Ok(()));
+    }
+
+    #[test]
+    fn depth_costs_hardly_any_time() {
+        // A wide transaction of 40,000 puts, alone and at the bottom of 80 others that delete something, too.
+        let request = |request| RequestOp { request: Some(request) };
+        let put = |key: String| request(Request::RequestPut(pb::PutRequest { key: key.into(), ..Default::default() }));
+        let nested = |txn| request(Request::RequestTxn(txn));
+        let of = |success| TxnRequest { success, ..Default::default() };
+        let wide = |level: usize| of((0..20).map(|key| put(format!("{level} {key}"))).collect());
+        let wide = |level: usize| of((0..20).map(|key| nested(wide(level * 20 + key))).collect());
+        let flat = of((0..100).map(|level| nested(wide(level))).collect());
+        let mut deep = flat.clone();
+        for level in 0..80 {
+            let delete = pb::DeleteRangeRequest { key: format!("x{level}").into(), ..Default::default() };
+            deep = of(vec![nested(deep), request(Request::RequestDeleteRange(delete))]);
+        }
+        let time = |request: &TxnRequest| {
+            let parsed = Txn::try_from(request.clone()).unwrap();
+            let begun = std::time::Instant::now();
+            assert_eq!(no_duplicates(&parsed), Ok(()));
+            begun.elapsed()
+        };
+        let (flat, deep) = (time(&flat), time(&deep));
+        assert!(deep < flat * 10, "{deep:?} instead of {flat:?}");
     }
 }

@@ -24,7 +24,9 @@ pub fn register(router: &mut Router, services: &Rc<Services>) {
         time_to_live(&s, request, &caller).await
     });
     let s = services.clone();
-    router.unary("/etcdserverpb.Lease/LeaseLeases", async move |_: pb::LeaseLeasesRequest, caller| leases(&s, &caller));
+    router.unary("/etcdserverpb.Lease/LeaseLeases", async move |_: pb::LeaseLeasesRequest, caller| {
+        leases(&s, &caller).await
+    });
 }
 
 async fn grant(
@@ -87,9 +89,12 @@ async fn time_to_live(
     })
 }
 
-fn leases(services: &Services, caller: &Caller) -> Result<pb::LeaseLeasesResponse, Status> {
+async fn leases(services: &Services, caller: &Caller) -> Result<pb::LeaseLeasesResponse, Status> {
     services.admit(caller)?;
     let handle = &services.handle;
-    let leases = handle.state().lessor.list(handle.now()).into_iter().map(|id| pb::LeaseStatus { id: id.get() });
+    // A million of them take a while to sort, and others wait on this thread.
+    let now = handle.now();
+    let leases = handle.read(move |state| state.lessor.list(now)).await?;
+    let leases = leases.into_iter().map(|id| pb::LeaseStatus { id: id.get() });
     Ok(pb::LeaseLeasesResponse { header: Some(handle.header(0)), leases: leases.collect() })
 }

@@ -338,14 +338,17 @@ struct Watchdog {
     keepalive: Keepalive,
     pings: PingPong,
     pinged: Option<Instant>,
+    /// By then the client must have sent a frame: its settings, at the least.
+    begins_by: Instant,
     traffic: Rc<Traffic>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Watchdog {
     fn new(keepalive: Keepalive, pings: PingPong, traffic: Rc<Traffic>) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + keepalive.interval));
-        Self { keepalive, pings, pinged: None, traffic, timer }
+        let begins_by = Instant::now() + SETUP;
+        let timer = Box::pin(sleep_until(begins_by.min(Instant::now() + keepalive.interval)));
+        Self { keepalive, pings, pinged: None, begins_by, traffic, timer }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
@@ -370,6 +373,9 @@ impl Watchdog {
             if self.traffic.blocked_since.get().is_some_and(|since| now >= since + STALL) {
                 return Poll::Ready(Err(ConnectionError::Stalled));
             }
+            if !self.traffic.has_begun.get() && now >= self.begins_by {
+                return Poll::Ready(Err(ConnectionError::Setup));
+            }
             if self.pinged.is_some() {
                 return Poll::Ready(Err(ConnectionError::Dead));
             }
@@ -386,6 +392,7 @@ impl Watchdog {
     fn due(&self) -> Instant {
         let quiet = match self.pinged {
             Some(at) => at + self.keepalive.timeout,
+            None if !self.traffic.has_begun.get() => self.begins_by,
             None => self.traffic.last_read.get() + self.keepalive.interval,
         };
         match self.traffic.blocked_since.get() {

@@ -20,6 +20,8 @@ pub(super) struct Traffic {
     pub calls: Cell<u32>,
     /// When bytes came last.
     pub last_read: Cell<Instant>,
+    /// The client has sent a frame.
+    pub has_begun: Cell<bool>,
     /// The highest stream the client has opened.
     pub last_stream: Cell<u32>,
     /// Since when the socket takes nothing while we have something for it.
@@ -52,6 +54,7 @@ impl Traffic {
         Self {
             calls: Cell::new(0),
             last_read: Cell::new(Instant::now()),
+            has_begun: Cell::new(false),
             last_stream: Cell::new(0),
             blocked_since: Cell::new(None),
             waiting: RefCell::default(),

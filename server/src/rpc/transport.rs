@@ -117,10 +117,13 @@ impl<S> Transport<S> {
     fn came(&mut self, bytes: &[u8]) {
         let traffic = &self.link.traffic;
         traffic.last_read.set(tokio::time::Instant::now());
-        self.frames.see(bytes, |kind, flags, stream| match kind {
-            PING if flags & ACK == 0 => traffic.ping_came(),
-            HEADERS => traffic.last_stream.set(traffic.last_stream.get().max(stream)),
-            _ => {}
+        self.frames.see(bytes, |kind, flags, stream| {
+            traffic.has_begun.set(true);
+            match kind {
+                PING if flags & ACK == 0 => traffic.ping_came(),
+                HEADERS => traffic.last_stream.set(traffic.last_stream.get().max(stream)),
+                _ => {}
+            }
         });
     }
 }

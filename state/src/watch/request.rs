@@ -73,12 +73,12 @@ impl WatcherSpec {
     pub fn parse(request: &WatchCreateRequest) -> Result<WatcherSpec, Refusal> {
         let start = u64::try_from(request.start_revision).map_err(|_| Refusal::NegativeStart)?;
         let range = KeyRange {
-            // No key at all means the smallest one.
-            start: if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key.clone() },
+            // No key at all means the smallest one. A watcher stays: it must not keep the memory that its request came in.
+            start: if request.key.is_empty() { Bytes::from_static(&[0]) } else { own(&request.key) },
             end: match request.range_end.as_ref() {
                 [] => RangeEnd::Single,
                 [0] => RangeEnd::Unbounded,
-                _ => RangeEnd::Before(request.range_end.clone()),
+                _ => RangeEnd::Before(own(&request.range_end)),
             },
         };
         let filtered = |filter: FilterType| request.filters.contains(&(filter as i32));
@@ -98,5 +98,23 @@ impl WatcherSpec {
 
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if self.range.is_empty() { Err(Refusal::EmptyRange) } else { Ok(()) }
+    }
+}
+
+fn own(key: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_does_not_keep_the_memory_of_its_request() {
+        let read = Bytes::from(vec![7; 64 << 10]);
+        let (key, range_end) = (read.slice(..10), read.slice(10..30));
+        let spec = WatcherSpec::parse(&WatchCreateRequest { key, range_end, ..Default::default() }).unwrap();
+        assert!(read.is_unique());
+        assert_eq!(spec.range.start, read[..10]);
     }
 }

@@ -243,3 +243,24 @@ fn a_request_over_http1_that_does_not_end_is_given_up() {
         served.await.unwrap().unwrap();
     });
 }
+
+#[test]
+fn a_connection_must_begin_but_may_be_idle() {
+    run(async {
+        let server = server(Settings::default());
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for begun in [&b""[..], b"P", &PREFACE[..20], PREFACE, &[PREFACE, &[0, 0, 0, 4]].concat()] {
+            let (mut socket, served) = server.accept(4 << 10);
+            let started = Instant::now();
+            socket.write_all(begun).await.unwrap();
+            let ended = served.await.unwrap();
+            assert!(matches!(ended, Err(ConnectionError::Setup)), "{ended:?}");
+            assert_eq!(started.elapsed().as_secs(), 120, "{begun:?}");
+        }
+        // With its settings it has begun.
+        let (mut socket, served) = server.accept(4 << 10);
+        socket.write_all(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await.unwrap();
+        tokio::time::sleep(seconds(3600)).await;
+        assert!(!served.is_finished());
+    });
+}
