@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::body::PeerBody;
@@ -52,16 +53,39 @@ pub trait Connect: Debug + Send + Sync + 'static {
 }
 
 /// Connections without TLS.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain {
+    /// The address that they come from; `None`: the system chooses.
+    pub from: Option<IpAddr>,
+}
+
+impl Plain {
+    async fn dial(self, address: &str) -> io::Result<TcpStream> {
+        let Some(from) = self.from else { return TcpStream::connect(address).await };
+        let mut failed = None;
+        for to in lookup_host(address).await?.filter(|to| to.is_ipv4() == from.is_ipv4()) {
+            let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            let bound = socket.bind(SocketAddr::new(from, 0));
+            bound.map_err(|error| io::Error::new(error.kind(), format!("connecting from {from}: {error}")))?;
+            match socket.connect(to).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| {
+            let text = format!("{address} has no address that can be reached from {from}");
+            io::Error::new(io::ErrorKind::AddrNotAvailable, text)
+        }))
+    }
+}
 
 impl Connect for Plain {
     fn connect(&self, url: &PeerUrl) -> Connecting {
-        let url = url.clone();
+        let (plain, url) = (*self, url.clone());
         Box::pin(async move {
             match url.scheme {
                 Scheme::Http => {
-                    let socket = TcpStream::connect(&url.address).await?;
+                    let socket = plain.dial(&url.address).await?;
                     socket.set_nodelay(true)?;
                     Ok(Box::new(socket) as Box<dyn Io>)
                 }
@@ -202,8 +226,29 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn connections_come_from_the_address_that_was_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        for from in [None, Some("127.9.8.7")] {
+            let plain = Plain { from: from.map(|from| from.parse().unwrap()) };
+            let _socket = plain.dial(&address).await.unwrap();
+            let (_, seen) = listener.accept().await.unwrap();
+            assert_eq!(seen.ip().to_string(), from.unwrap_or("127.0.0.1"));
+        }
+        for (from, expected) in [
+            ("::1", format!("{address} has no address that can be reached from ::1")),
+            // Of no machine.
+            ("203.0.113.1", "connecting from 203.0.113.1: ".to_owned()),
+        ] {
+            let error = Plain { from: Some(from.parse().unwrap()) }.dial(&address).await.unwrap_err();
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_does_not_get_on_breaks_the_connection() {

@@ -128,7 +128,7 @@ impl Member {
         let transport = Transport::start(
             local,
             owner.clone(),
-            Arc::new(Plain),
+            Arc::new(Plain::default()),
             TIMEOUTS,
             Logger::silent(),
             Arc::new(Registry::default()),

@@ -208,5 +208,12 @@ fn transport(id: NodeId, url: String, owner: Arc<Owner>, tick: Duration) -> Tran
         peer_urls: vec![url],
     };
     let timeouts = Timeouts::of_election(10 * tick);
-    Transport::start(local, owner, Arc::new(Plain), timeouts, Logger::silent(), Arc::new(Registry::default()))
+    Transport::start(
+        local,
+        owner,
+        Arc::new(Plain::default()),
+        timeouts,
+        Logger::silent(),
+        Arc::new(Registry::default()),
+    )
 }

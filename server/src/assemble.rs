@@ -13,7 +13,7 @@ use ferrite_member::{
 };
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
-use ferrite_peer::{Plain, Transport};
+use ferrite_peer::Transport;
 use ferrite_raft::{BoxedLogger, NodeId};
 use ferrite_state::Settings;
 use ferrite_state::cluster::ClusterVersion;
@@ -156,7 +156,7 @@ fn wire<V: Vfs>(
     let transport = {
         let _on_its_runtime = peer_runtime.enter();
         let (local, limit) = (peers::local(ids, config), peers::timeouts(config));
-        Transport::start(local, Arc::new(inlet), Arc::new(Plain), limit, logger.clone(), registry.clone())
+        Transport::start(local, Arc::new(inlet), peers::connect(config), limit, logger.clone(), registry.clone())
     };
     let told = Told::recovered(ids, &shared.tables().cluster, logger);
     let mut roster = Roster::new(ids.member, transport.clone(), known, removed.clone(), told);

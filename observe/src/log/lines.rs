@@ -24,6 +24,9 @@ lines! {
     SNAPSHOT_COUNT_UPDATED: Info "updating snapshot-count to default" ["given-snapshot-count", "updated-snapshot-count"];
     CATCH_UP_UPDATED: Info "updating snapshot catch-up entries to default" ["given-snapshot-catchup-entries", "updated-snapshot-catchup-entries"];
     PROGRESS_INTERVAL_RAISED: Warn "adjusting watch progress notify interval to minimum period" ["min-watch-progress-notify-interval"];
+    SEARCHING_MEMBER_ADDRESS: Info "searching for a suitable member local address in AdvertisePeerURLs" ["advertise-peer-urls"];
+    MEMBER_ADDRESS_SET: Info "setting member local address" ["LocalAddr"];
+    NO_MEMBER_ADDRESS: Warn "unable to set a member local address due to lack of suitable local addresses" ["advertise-peer-urls"];
     READ_TIMEOUT_RAISED: Info "raft-read-timeout increased to minimum value: 5s" [];
     WRITE_TIMEOUT_RAISED: Info "raft-write-timeout increased to minimum value: 5s" [];
     REQUEST_LIMIT_HIGH: Warn "exceeded recommended request limit" ["max-request-bytes", "max-request-size", "recommended-request-bytes", "recommended-request-size"];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ferrite_observe::log;
 use ferrite_observe::log::{Logger, lines};
 
-use super::Config;
+use super::{Config, Feature};
 
 const DEFAULT_SNAPSHOT_COUNT: u64 = 10_000;
 const DEFAULT_CATCH_UP_ENTRIES: u64 = 5_000;
@@ -45,10 +45,23 @@ impl Config {
                 log!(logger, line);
             }
         }
+        self.say_member_address(logger);
         let interval = &mut self.limits.watch_progress_notify_interval;
         if !interval.is_zero() && *interval < MIN_PROGRESS_INTERVAL {
             log!(logger, lines::PROGRESS_INTERVAL_RAISED, MIN_PROGRESS_INTERVAL);
             *interval = MIN_PROGRESS_INTERVAL;
+        }
+    }
+
+    fn say_member_address(&self, logger: &Logger) {
+        if !self.features.enabled(Feature::SetMemberLocalAddr) {
+            return;
+        }
+        let urls: Vec<String> = self.urls.advertise_peer.iter().map(ToString::to_string).collect();
+        log!(logger, lines::SEARCHING_MEMBER_ADDRESS, &urls);
+        match self.member_address() {
+            Some(address) => log!(logger, lines::MEMBER_ADDRESS_SET, &address.to_string()),
+            None => log!(logger, lines::NO_MEMBER_ADDRESS, &urls),
         }
     }
 
@@ -135,6 +148,39 @@ mod tests {
             "\"min-watch-progress-notify-interval\":\"100ms\"",
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_address_that_peers_see_is_the_first_that_others_can_reach() {
+        for (gate, urls, expected) in [
+            (
+                "SetMemberLocalAddr=true",
+                "http://127.0.0.1:1,http://0.0.0.0:1,http://[::1]:1,http://192.0.2.7:1",
+                "192.0.2.7",
+            ),
+            ("SetMemberLocalAddr=true", "http://name:1,http://[2001:db8::7]:1", "2001:db8::7"),
+            ("SetMemberLocalAddr=true", "http://127.0.0.1:1,http://name:1", ""),
+            ("SetMemberLocalAddr=false", "http://192.0.2.7:1", ""),
+        ] {
+            let (logger, text) = Logger::to_memory(Level::Info);
+            let mut config = Config::default();
+            config.features.merge(gate).unwrap();
+            config.urls.advertise_peer = crate::config::urls::parse_urls(urls).unwrap();
+            assert_eq!(
+                config.member_address().map_or(String::new(), |address| address.to_string()),
+                expected,
+                "{urls}"
+            );
+            config.adjust(&logger);
+            let text = text.lock().unwrap().clone();
+            let said = match (gate.ends_with("true"), expected) {
+                (true, "") => "\"unable to set a member local address due to lack of suitable local addresses\",\"advertise-peer-urls\":[".to_owned(),
+                (true, address) => format!("\"setting member local address\",\"LocalAddr\":\"{address}\""),
+                (false, _) => String::new(),
+            };
+            assert!(text.contains(&said), "{text}");
+            assert_eq!(text.contains("member local address"), gate.ends_with("true"));
         }
     }
 }

@@ -59,7 +59,7 @@ const TABLE: [(Feature, &str, Stage, bool, Here); 11] = [
         Here::AlwaysOn("Checkpoints are kept in any case, as in etcd since 3.6."),
     ),
     (Feature::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Here::Switches),
-    (Feature::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Here::NotBuilt),
+    (Feature::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Here::Switches),
     (Feature::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Here::Switches),
     (
         Feature::TxnModeWriteWithSharedBuffer,
@@ -187,7 +187,7 @@ mod tests {
         check("LeaseCheckpoint=true,LeaseCheckpointPersist=true", None, &[]);
         check("LeaseCheckpointPersist=false", None, &["LeaseCheckpointPersist=false"]);
         check("TxnModeWriteWithSharedBuffer=false", None, &["TxnModeWriteWithSharedBuffer=false"]);
-        let all = ["CompactHashCheck=true", "InitialCorruptCheck=true", "SetMemberLocalAddr=true"];
+        let all = ["CompactHashCheck=true", "InitialCorruptCheck=true"];
         check("AllAlpha=true", None, &all);
         check("AllAlpha=true,CompactHashCheck=false", None, &all[1..]);
     }

@@ -8,7 +8,7 @@ use ferrite_observe::log::{Logger, Value, lines};
 
 use super::flags::find;
 use super::urls::{Url, joined};
-use super::{Config, cluster};
+use super::{Config, Feature, cluster};
 
 /// Addresses of the documentation (RFC 5737, RFC 3849): the way to them is the default route. Nothing is sent.
 const FAR_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -66,6 +66,18 @@ fn reachable(advertised: &[Url], listening: &[Url], flag: &str, host: IpAddr) ->
     let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
     let url = Url { scheme: advertised.first()?.scheme, address: format!("{host}:{}", first.port()) };
     (is_default && everywhere).then_some(url)
+}
+
+impl Config {
+    /// The address that connections with other members come from (the feature `SetMemberLocalAddr`): the first one under
+    /// which this member can be reached from elsewhere. `None`: the system chooses.
+    pub fn member_address(&self) -> Option<IpAddr> {
+        if !self.features.enabled(Feature::SetMemberLocalAddr) {
+            return None;
+        }
+        let mut addresses = self.urls.advertise_peer.iter().filter_map(|url| url.host().parse().ok());
+        addresses.find(|address: &IpAddr| !address.is_loopback() && !address.is_unspecified())
+    }
 }
 
 #[cfg(test)]

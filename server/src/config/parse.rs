@@ -455,7 +455,7 @@ mod tests {
             ("--raft-read-timeout=1s --tls-min-version TLS1.3", 1),
             ("--compact-hash-check-time 5m --downgrade-check-time 1s --socket-reuse-address", 3),
             ("--feature-gates TxnModeWriteWithSharedBuffer=false,PriorityRequest=true", 1),
-            ("--feature-gates AllAlpha=true", 3),
+            ("--feature-gates AllAlpha=true", 2),
         ] {
             assert_eq!(warned(arguments), count, "{arguments}");
         }

@@ -31,7 +31,7 @@ pub use transfers::Transfers;
 use std::sync::Arc;
 
 use ferrite_member::bootstrap::Ids;
-use ferrite_peer::{Asker, Local, Plain, Timeouts, Transport, Version};
+use ferrite_peer::{Asker, Connect, Local, Plain, Timeouts, Transport, Version};
 
 #[cfg(test)]
 use {crate::handle::MemberInput, ferrite_member::Outlet, ferrite_state::Shared};
@@ -74,14 +74,19 @@ impl Peers {
         let inlet = Inlet { member, state, lane, snapshots: Arc::new(TakesNone), transfers, removed };
         let limit = timeouts(&config);
         let transport =
-            Transport::start(local(ids, &config), Arc::new(inlet), Arc::new(Plain), limit, logger, registry);
+            Transport::start(local(ids, &config), Arc::new(inlet), connect(&config), limit, logger, registry);
         Peers { transport, asker: asker(&config) }
     }
 }
 
 /// How to ask members before there is a transport.
 pub fn asker(config: &Config) -> Asker {
-    Asker::new(Arc::new(Plain), timeouts(config))
+    Asker::new(connect(config), timeouts(config))
+}
+
+/// How connections with other members are made.
+pub fn connect(config: &Config) -> Arc<dyn Connect> {
+    Arc::new(Plain { from: config.member_address() })
 }
 
 /// How long peers may take.
