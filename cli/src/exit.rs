@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use ferrite_client::Unreachable;
+
 /// A command's failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -10,6 +12,8 @@ pub struct Exit {
     pub code: u8,
     /// What to print; nothing if all has been said.
     pub message: Option<String>,
+    /// What may have led to it: for the log.
+    pub unreachable: Vec<Unreachable>,
 }
 
 impl Exit {
@@ -17,12 +21,12 @@ impl Exit {
     pub const BROKEN_PIPE: u8 = 141;
 
     fn new(code: u8, message: impl Display) -> Exit {
-        Exit { code, message: Some(message.to_string()) }
+        Exit { code, message: Some(message.to_string()), unreachable: Vec::new() }
     }
 
     /// Failure without a word.
     pub fn silent(code: u8) -> Exit {
-        Exit { code, message: None }
+        Exit { code, message: None, unreachable: Vec::new() }
     }
 
     /// Any failure.
@@ -31,8 +35,8 @@ impl Exit {
     }
 
     /// There is no client to be had, or a lease could not be asked about.
-    pub fn bad_connection(message: impl Display) -> Exit {
-        Exit::new(2, message)
+    pub fn bad_connection(error: ferrite_client::Error) -> Exit {
+        Exit::from(error).with_code(2)
     }
 
     /// What was read from standard input cannot be understood, or what was found is not what is needed.
@@ -55,6 +59,11 @@ impl Exit {
         Exit::new(128, message)
     }
 
+    /// A failed call, in these words.
+    pub fn of_call(error: &ferrite_client::Error, message: impl Display) -> Exit {
+        Exit { unreachable: error.unreachable().to_vec(), ..Exit::error(message) }
+    }
+
     /// With another code.
     pub fn with_code(self, code: u8) -> Exit {
         Exit { code, ..self }
@@ -63,7 +72,7 @@ impl Exit {
 
 impl From<ferrite_client::Error> for Exit {
     fn from(error: ferrite_client::Error) -> Exit {
-        Exit::error(error)
+        Exit::of_call(&error, &error)
     }
 }
 

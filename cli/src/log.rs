@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrite_client::Unreachable;
+
 use crate::print::json::push_text;
 
 /// How grave a line is.
@@ -36,6 +38,13 @@ pub fn line(level: Level, caller: &str, message: &str, fields: &[(&str, &str)]) 
         text.push_str(",\"stacktrace\":\"\"");
     }
     eprintln!("{text}}}");
+}
+
+/// Says which endpoints could not be connected to: a deadline alone tells nobody what to mend.
+pub fn unreachable(endpoints: &[Unreachable]) {
+    for Unreachable { endpoint, why } in endpoints {
+        line(Level::Warn, "client/pool.rs:1", "cannot connect", &[("endpoint", endpoint), ("error", why)]);
+    }
 }
 
 /// `2006-01-02T15:04:05.000000Z`.

@@ -72,7 +72,7 @@ impl Wire {
                 };
                 // The server has seen the deadline pass a moment before we did.
                 if failure.code() == Code::DeadlineExceeded && scope.deadline.is_some_and(|at| at <= Instant::now()) {
-                    return Err(Error::DeadlineExceeded);
+                    return Err(late());
                 }
                 attempts += 1;
                 match retry::decide(&failure, situation) {
@@ -84,6 +84,7 @@ impl Wire {
             }
         })
         .await
+        .map_err(|error| self.explain(error))
     }
 
     /// Opens a stream. The deadline bounds its opening only.
@@ -102,6 +103,7 @@ impl Wire {
             Ok(open(self.pool.clone(), request).await?.into_inner())
         })
         .await
+        .map_err(|error| self.explain(error))
     }
 
     /// Gets a new token, if this client has a user and a password.
@@ -114,6 +116,14 @@ impl Wire {
             Ok(response) => self.token.set(Some(&response.into_inner().token)),
             Err(error) if error.is(Known::AuthNotEnabled) => self.token.set(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What a deadline that has passed may have come of.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::DeadlineExceeded { .. } => Error::DeadlineExceeded { unreachable: self.pool.unreachable() },
+            other => other,
         }
     }
 
@@ -158,10 +168,14 @@ pub(crate) async fn before<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     match deadline {
-        Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlineExceeded),
-        Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(Error::DeadlineExceeded)),
+        Some(deadline) if deadline <= Instant::now() => Err(late()),
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(late())),
         None => work.await,
     }
+}
+
+fn late() -> Error {
+    Error::DeadlineExceeded { unreachable: Vec::new() }
 }
 
 /// A handle on a client's connections that background tasks hold.
@@ -202,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_begun_once_the_deadline_has_passed() {
         let answered = before(Some(Instant::now()), async { Ok(()) }).await;
-        assert!(matches!(answered, Err(Error::DeadlineExceeded)), "{answered:?}");
+        assert!(matches!(answered, Err(Error::DeadlineExceeded { .. })), "{answered:?}");
         let later = Instant::now() + Duration::from_secs(60);
         before(Some(later), async { Ok(()) }).await.expect("there is time");
     }

@@ -34,7 +34,8 @@ impl Client {
         let dial_timeout = config.dial_bound();
         let client = Client::new(config)?;
         let deadline = dial_timeout.map(|timeout| Instant::now() + timeout);
-        crate::call::before(deadline, client.wire.authenticate()).await?;
+        let authenticated = crate::call::before(deadline, client.wire.authenticate()).await;
+        authenticated.map_err(|error| client.wire.explain(error))?;
         Ok(client)
     }
 

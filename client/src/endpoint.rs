@@ -38,6 +38,15 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(address) => f.write_str(address),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 impl Endpoint {
     /// The endpoint that `text` names.
     pub fn parse(text: &str) -> Result<Endpoint, EndpointError> {

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 
 use crate::endpoint::EndpointError;
 use crate::known::Known;
+use crate::pool::Unreachable;
 
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,7 +30,10 @@ pub enum Error {
     NotLeader,
     /// The caller's deadline has passed.
     #[error("context deadline exceeded")]
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// The endpoints that could not be connected to when that was last tried.
+        unreachable: Vec<Unreachable>,
+    },
     /// The configuration names no endpoint.
     #[error("etcdclient: no available endpoints")]
     NoEndpoints,
@@ -53,7 +57,7 @@ impl Error {
         match self {
             Error::Known(known) => known.code(),
             Error::Status(status) => status.code(),
-            Error::DeadlineExceeded => Code::DeadlineExceeded,
+            Error::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Error::WatchCanceled(_) | Error::Closed | Error::KeepAliveHalted => Code::Cancelled,
             Error::SessionExpired | Error::NotLeader => Code::FailedPrecondition,
             Error::NoEndpoints => Code::Unavailable,
@@ -68,6 +72,14 @@ impl Error {
                 format!("rpc error: code = {} desc = {known}", code_name(known.code()), known = known.text())
             }
             other => other.to_string(),
+        }
+    }
+
+    /// The endpoints that could not be connected to, if that may be why.
+    pub fn unreachable(&self) -> &[Unreachable] {
+        match self {
+            Error::DeadlineExceeded { unreachable } => unreachable,
+            _ => &[],
         }
     }
 

@@ -70,6 +70,7 @@ pub use kv::RangeStream;
 pub use lease::KeepAlive;
 pub use maintenance::Snapshot;
 pub use op::{Delete, Get, Op, OpResponse, Put, Watch, prefix_end};
+pub use pool::Unreachable;
 pub use tls::Tls;
 pub use tonic::{Code, Status};
 pub use txn::{Compare, Subject, Txn};

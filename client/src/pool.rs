@@ -8,6 +8,7 @@
 //! A call waits until some connection stands. What a connection hands back unsent goes to the next one; what was sent fails with
 //! `Unavailable` when its connection is lost, and whether to repeat it is not decided here.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -90,6 +91,18 @@ impl Target {
 /// The list of connections that stand, replaced as a whole when one comes or goes.
 type Standing = watch::Sender<Vec<Connection>>;
 
+/// An endpoint that there is no connection to, and why the last attempt has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Where it was dialled.
+    pub endpoint: String,
+    /// What came of it.
+    pub why: String,
+}
+
+/// The endpoints that are out of reach, by the ids of their tasks.
+type OutOfReach = Arc<std::sync::Mutex<BTreeMap<usize, Unreachable>>>;
+
 /// Connections to a set of endpoints. Clones share them; with the last clone they close.
 #[derive(Clone)]
 pub(crate) struct Pool {
@@ -98,6 +111,7 @@ pub(crate) struct Pool {
 
 struct Shared {
     standing: Standing,
+    out_of_reach: OutOfReach,
     turn: AtomicUsize,
     dialling: std::sync::Mutex<Dialling>,
     pings: Option<(Duration, Duration)>,
@@ -113,7 +127,8 @@ impl Pool {
     /// Starts to connect to each of `endpoints`, and does not wait for it.
     pub(crate) fn new(targets: Vec<Target>, pings: Option<(Duration, Duration)>) -> Pool {
         let dialling = std::sync::Mutex::new(Dialling { tasks: JoinSet::new(), next_id: 0 });
-        let shared = Shared { standing: watch::Sender::new(Vec::new()), turn: AtomicUsize::new(0), dialling, pings };
+        let (standing, out_of_reach) = (watch::Sender::new(Vec::new()), OutOfReach::default());
+        let shared = Shared { standing, out_of_reach, turn: AtomicUsize::new(0), dialling, pings };
         let pool = Pool { shared: Arc::new(shared) };
         pool.set_targets(targets);
         pool
@@ -124,11 +139,21 @@ impl Pool {
         let mut dialling = self.shared.dialling.lock().expect("nothing panics while it holds this lock");
         dialling.tasks = JoinSet::new();
         self.shared.standing.send_modify(Vec::clear);
+        self.out_of_reach().clear();
         for target in targets {
             let (id, standing, pings) = (dialling.next_id, self.shared.standing.clone(), self.shared.pings);
             dialling.next_id += 1;
-            dialling.tasks.spawn(keep_connected(id, target, standing, pings));
+            dialling.tasks.spawn(keep_connected(id, target, standing, self.shared.out_of_reach.clone(), pings));
         }
+    }
+
+    /// Which endpoints could not be connected to when that was last tried.
+    pub(crate) fn unreachable(&self) -> Vec<Unreachable> {
+        self.out_of_reach().values().cloned().collect()
+    }
+
+    fn out_of_reach(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Unreachable>> {
+        self.shared.out_of_reach.lock().expect("nothing panics while it holds this lock")
     }
 
     /// The next connection in turn, once there is one.
@@ -193,13 +218,22 @@ impl Service<http::Request<tonic::body::Body>> for Pool {
 }
 
 /// Dials `target`, puts the connection in the list for as long as it stands, and starts over.
-async fn keep_connected(id: usize, target: Target, standing: Standing, pings: Option<(Duration, Duration)>) {
+async fn keep_connected(
+    id: usize,
+    target: Target,
+    standing: Standing,
+    out_of_reach: OutOfReach,
+    pings: Option<(Duration, Duration)>,
+) {
+    let out_of_reach = || out_of_reach.lock().expect("nothing panics while it holds this lock");
     let mut wait = FIRST_RECONNECT;
     let mut jitter = crate::call::Jitter::new();
     loop {
-        match tokio::time::timeout(CONNECT_TIMEOUT, dial(&target, pings)).await {
-            Ok(Ok((sender, driver))) => {
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial(&target, pings)).await;
+        match dialled.unwrap_or_else(|_| Err("no answer".into())) {
+            Ok((sender, driver)) => {
                 wait = FIRST_RECONNECT;
+                out_of_reach().remove(&id);
                 let authority = target.endpoint.authority.clone();
                 let scheme = if target.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
                 standing.send_modify(|list| list.push(Connection { id, sender, scheme, authority }));
@@ -207,7 +241,9 @@ async fn keep_connected(id: usize, target: Target, standing: Standing, pings: Op
                 driver.await;
                 standing.send_modify(|list| list.retain(|c| c.id != id));
             }
-            Ok(Err(_)) | Err(_) => {
+            Err(error) => {
+                let (endpoint, why) = (target.endpoint.address.to_string(), with_sources(&*error));
+                out_of_reach().insert(id, Unreachable { endpoint, why });
                 tokio::time::sleep(wait.mul_f64(1.0 + 0.2 * jitter.next())).await;
                 wait = wait.mul_f64(RECONNECT_GROWTH).min(LONGEST_RECONNECT);
             }
@@ -276,11 +312,16 @@ fn lost(error: hyper::Error) -> Status {
         Some(h2::Reason::INTERNAL_ERROR | h2::Reason::PROTOCOL_ERROR) => Code::Internal,
         _ => Code::Unavailable,
     };
-    let mut text = format!("connection error: {error}");
-    let mut source = std::error::Error::source(&error);
+    Status::new(code, format!("connection error: {}", with_sources(&error)))
+}
+
+/// An error and what it came of.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    Status::new(code, text)
+    text
 }

@@ -24,6 +24,7 @@ pub use parse::{Words, find_among, parse};
 
 use crate::exit::Exit;
 use crate::go::quote::quote;
+use crate::log;
 
 /// What a command does.
 pub type Run = fn(Invocation) -> Pin<Box<dyn Future<Output = Result<(), Exit>>>>;
@@ -137,6 +138,7 @@ pub fn main(root: &'static Command) -> u8 {
     let code = match dispatch(root, &words) {
         Ok(()) => 0,
         Err(exit) => {
+            log::unreachable(&exit.unreachable);
             if let Some(message) = &exit.message {
                 eprintln!("Error: {message}");
             }

@@ -81,8 +81,11 @@ async fn calls_wait_for_a_connection_until_their_deadline() {
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let client = Client::connect(Config::new([address.to_string()])).await.unwrap();
     let error = client.with_timeout(Duration::from_millis(50)).get("k").await.unwrap_err();
-    assert!(matches!(error, Error::DeadlineExceeded));
     assert_eq!(error.to_string(), "context deadline exceeded");
+    let Error::DeadlineExceeded { unreachable } = error else { panic!("{error:?}") };
+    assert_eq!(unreachable.len(), 1);
+    assert_eq!(unreachable[0].endpoint, address.to_string());
+    assert!(unreachable[0].why.contains("refused"), "{unreachable:?}");
 }
 
 #[tokio::test]
@@ -100,7 +103,9 @@ async fn who_accepts_and_does_not_greet_is_dialled_at_leisure() {
             connection.unwrap().0.write_all(answer).await.unwrap();
             accepted += 1;
         }
-        assert!(matches!(put.await.unwrap(), Err(Error::DeadlineExceeded)), "nothing was sent");
+        let error = put.await.unwrap().unwrap_err();
+        assert!(matches!(&error, Error::DeadlineExceeded { .. }), "nothing was sent: {error:?}");
+        assert_eq!(error.unreachable().len(), 1, "{error:?}");
         assert!(accepted <= 2, "{accepted} connections");
     }
 }

@@ -10,6 +10,7 @@ use crate::command::{Command, Group, Invocation};
 use crate::etcdctl::connect::Settings;
 use crate::exit::Exit;
 use crate::go::duration::GoDuration;
+use crate::log;
 use crate::print::{Answer, Format, Health};
 
 pub static COMMAND: Command = Command {
@@ -53,7 +54,10 @@ async fn check(settings: Settings, endpoint: String) -> Health {
     let read = client.get("health").await;
     let took = Some(GoDuration::from(start.elapsed()));
     let error = match read {
-        Err(error) if !error.is(Known::PermissionDenied) => Some(error.to_string()),
+        Err(error) if !error.is(Known::PermissionDenied) => {
+            log::unreachable(error.unreachable());
+            Some(error.to_string())
+        }
         _ => match client.alarm_list().await {
             Ok(response) => alarms(&response),
             Err(_) => Some("Unable to fetch the alarm list".to_string()),

@@ -25,7 +25,10 @@ pub async fn endpoints(call: &Invocation, settings: &Settings) -> Result<Vec<Str
         return Ok(settings.config.endpoints.clone());
     }
     let client = settings.connect().await.map_err(|exit| exit.with_code(1))?.with_timeout(settings.timeout);
-    let failed = |error| Exit::error(format!("failed to fetch endpoints from etcd cluster member list: {error}"));
+    let failed = |error| {
+        let text = format!("failed to fetch endpoints from etcd cluster member list: {error}");
+        Exit::of_call(&error, text)
+    };
     let members = client.member_list(true).await.map_err(failed)?.members;
     Ok(members.into_iter().flat_map(|member| member.client_ur_ls).collect())
 }

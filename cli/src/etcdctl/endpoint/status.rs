@@ -4,6 +4,7 @@ use super::endpoints;
 use crate::command::{Command, Group, Invocation};
 use crate::etcdctl::connect::Settings;
 use crate::exit::Exit;
+use crate::log;
 use crate::print::Answer;
 
 pub static COMMAND: Command = Command {
@@ -22,6 +23,7 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
         match client.with_timeout(settings.timeout).status(&endpoint).await {
             Ok(status) => all.push((endpoint, status)),
             Err(error) => {
+                log::unreachable(error.unreachable());
                 eprintln!("Failed to get the status of endpoint {endpoint} ({error})");
                 failed = true;
             }

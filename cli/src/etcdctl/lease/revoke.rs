@@ -17,7 +17,7 @@ async fn run(mut call: Invocation) -> Result<(), Exit> {
     let word = text(only(call.args(), "lease revoke command needs 1 argument")?);
     let id = lease_id(&word, "lease ID arg")?;
     let (client, printer) = connect::timed(&mut call).await?;
-    let failed = |error| Exit::error(format!("failed to revoke lease ({error})"));
+    let failed = |error| Exit::of_call(&error, format!("failed to revoke lease ({error})"));
     let response = client.lease_revoke(id).await.map_err(failed)?;
     printer.print(&Answer::Done { text: format!("lease {id:016x} revoked"), header: response.header })
 }
