@@ -448,6 +448,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Gone(id) => self.raft.report_gone(id),
             Input::SnapshotSent { to, arrived } => {
                 self.snapshots_out.sent(to, arrived, now);
+                self.duties.tell_again();
                 self.raft.report_snapshot(to, arrived);
             }
             Input::TransferLeader(to) => self.raft.transfer_leader(to),

@@ -334,10 +334,14 @@ impl Cluster {
         let answer = || Ok(Response::Put(PutAnswer { revision, prev_kv: None }));
         happened.extend(early.into_iter().map(|ticket| Happening::Answered(ticket, answer())));
         let (id, term) = (self.nodes[number].id(), life.engine.member().term());
-        if life.leader() == Some(id) && self.ledger.leads(term, id, self.now)? {
+        let knows_for = self.now.saturating_sub(life.knows_since);
+        if life.leader() == Some(id) && self.ledger.leads(term, id, self.now, knows_for)? {
             self.tell(&format_args!("m{} leads term {term}", number + 1));
         }
         sent.into_iter().for_each(|message| self.send(number, message));
+        if self.nodes.iter().any(Node::disk_is_full) {
+            self.ledger.delays.disk_is_full(self.now);
+        }
         Ok(())
     }
 

@@ -84,16 +84,15 @@ impl Lease {
         self.promised.map(|asked| asked + clock::at_least(self.ttl).saturating_sub(slack))
     }
 
-    /// When it ends at the latest: a tenth of its TTL and a second after its time, and the time in which nobody led who
-    /// could have ended it. Nothing is known of one that was never granted as far as its holder knows.
-    fn latest_end(&self, stood_still: Duration) -> Option<Duration> {
-        let Renewed { at, stood_still: before } =
-            self.renewed.filter(|_| !self.is_in_doubt && self.revoked.is_none())?;
-        Some(at + clock::at_most(self.ttl) + self.ttl / 10 + Duration::from_secs(1) + (stood_still - before))
+    /// When it ends at the latest, as far as its holder can know.
+    fn latest_end(&self, cluster: &Cluster) -> Option<Duration> {
+        let Renewed { at, stood_still } = self.renewed.filter(|_| !self.is_in_doubt && self.revoked.is_none())?;
+        let allowed = cluster.ledger.delays.allowed(self.ttl, at, stood_still, cluster.now)?;
+        Some(at + clock::at_most(self.ttl) + allowed)
     }
 
     fn renew(&mut self, cluster: &Cluster) {
-        self.renewed = Some(Renewed { at: cluster.now, stood_still: cluster.ledger.stood_still(cluster.now) });
+        self.renewed = Some(Renewed { at: cluster.now, stood_still: cluster.ledger.delays.stood_still(cluster.now) });
     }
 
     /// Nothing comes of a request, or something later.
@@ -436,8 +435,8 @@ impl Leases {
                 );
                 return Err(Violation::new(Check::LeaseEarly, what));
             }
-            let stood_still = cluster.ledger.stood_still(cluster.now);
-            if let Some(latest) = lease.latest_end(stood_still).filter(|latest| *latest < cluster.now) {
+            let stood_still = cluster.ledger.delays.stood_still(cluster.now);
+            if let Some(latest) = lease.latest_end(cluster).filter(|latest| *latest < cluster.now) {
                 let what = format!(
                     "lease {id} of {:?}, granted or renewed last as {:?} says, has ended at {:?}, not by {latest:?}; nothing \
                      was committed for {stood_still:?}",

@@ -10,40 +10,8 @@ use ferrite_raft::{Entry, NodeId, Term};
 use ferrite_state::mvcc::Keyspace;
 use ferrite_state::watch::{Change, History as _, Step};
 
+use crate::delays::Delays;
 use crate::finding::{Check, Violation};
-
-/// Time in which nothing was committed, though clients always want something: nobody led who could.
-#[derive(Debug, Default)]
-struct Standstill {
-    /// When it went on, the last time that it stood still.
-    resumed: Duration,
-    /// When something was committed last.
-    last: Duration,
-    /// For how long it has stood still by then.
-    total: Duration,
-}
-
-/// From one entry to the next it takes less, unless something has gone wrong.
-const SWIFT: Duration = Duration::from_millis(300);
-/// Going on for less is not worth the name: a leader has had no time to say what is left of leases, in whole seconds.
-const SHORTEST: Duration = Duration::from_secs(1);
-
-impl Standstill {
-    fn until(&self, now: Duration) -> Duration {
-        let (lasts, went_on) = (now.saturating_sub(self.last), self.last - self.resumed);
-        match lasts > SWIFT {
-            true if went_on < SHORTEST => self.total + lasts + went_on,
-            true => self.total + lasts,
-            false => self.total,
-        }
-    }
-
-    fn end(&mut self, now: Duration) {
-        let total = self.until(now);
-        let resumed = if total > self.total { now } else { self.resumed };
-        *self = Standstill { resumed, last: now, total };
-    }
-}
 
 /// What has been agreed on.
 #[derive(Debug, Default)]
@@ -53,7 +21,7 @@ pub(crate) struct Ledger {
     elections: Vec<Duration>,
     /// All that was committed, from the first entry on.
     committed: Vec<Entry>,
-    standstill: Standstill,
+    pub delays: Delays,
     /// All changes that were published.
     changes: Vec<Change>,
     /// Up to which revision.
@@ -61,11 +29,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A member leads. True: it is news.
-    pub fn leads(&mut self, term: Term, leader: NodeId, now: Duration) -> Result<bool, Violation> {
+    /// A member leads, which has known the log for so long. True: it is news.
+    pub fn leads(&mut self, term: Term, leader: NodeId, now: Duration, knows_for: Duration) -> Result<bool, Violation> {
         match self.leaders.insert(term, leader) {
             None => {
                 self.elections.push(now);
+                self.delays.elected(now, knows_for);
                 Ok(true)
             }
             Some(other) if other == leader => Ok(false),
@@ -80,11 +49,6 @@ impl Ledger {
         &self.elections
     }
 
-    /// For how long nothing has been committed in all, up to now.
-    pub fn stood_still(&self, now: Duration) -> Duration {
-        self.standstill.until(now)
-    }
-
     /// A member is about to apply these.
     pub fn applies(&mut self, member: &str, entries: &[Entry], now: Duration) -> Result<(), Violation> {
         for entry in entries {
@@ -95,7 +59,7 @@ impl Ledger {
                     return Err(Violation::new(Check::Committed, what));
                 }
                 None => {
-                    self.standstill.end(now);
+                    self.delays.committed(now);
                     self.committed.push(entry.clone());
                 }
             }
@@ -123,24 +87,4 @@ pub(crate) fn key_of(change: &Change) -> Bytes {
     use prost::Message;
     let kv = ferrite_proto::mvccpb::KeyValue::decode(change.key_value.clone());
     kv.expect("what is stored is a KeyValue").key
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn standing_still_is_told_from_going_on() {
-        let mut standstill = Standstill::default();
-        let mut check = |commits: &[u64], stood_still| {
-            commits.iter().for_each(|at| standstill.end(Duration::from_millis(*at)));
-            let last = Duration::from_millis(*commits.last().expect("a commit"));
-            assert_eq!(standstill.until(last), Duration::from_millis(stood_still), "{commits:?}");
-        };
-        check(&[900, 1100, 1400], 900);
-        check(&[1700, 2000, 2300], 900);
-        check(&[4300], 2900);
-        // It has gone on for half a second only.
-        check(&[4600, 4800, 6800], 5400);
-    }
 }

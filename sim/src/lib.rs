@@ -14,6 +14,7 @@ mod clients;
 mod clock;
 mod cluster;
 mod defect;
+mod delays;
 pub mod engine;
 mod faults;
 mod finding;

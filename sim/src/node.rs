@@ -115,6 +115,8 @@ struct Drive {
     disk: LyingDisk,
     /// Something is wrong that may stop the member.
     is_hurt: bool,
+    /// There is an end to what fits.
+    is_full: bool,
     /// Failures that the member has been stopped for.
     failures: u64,
     /// A step takes up to this long.
@@ -128,6 +130,8 @@ pub(crate) struct Life {
     /// The hub has something to do.
     pub hub_has_more: bool,
     pub clock: Clock,
+    /// When it was started, or given a snapshot.
+    pub knows_since: Duration,
     /// The disk is at work until then.
     disk_busy_until: Duration,
     next_look_for_space: Duration,
@@ -154,7 +158,8 @@ pub(crate) struct Circumstances {
 impl Node {
     /// A member with an empty disk, that has not been started.
     pub fn new(ids: Ids, name: String, beginning: Beginning) -> Node {
-        let disk = Drive { disk: LyingDisk::new(), is_hurt: false, failures: 0, slowest: Duration::ZERO };
+        let disk =
+            Drive { disk: LyingDisk::new(), is_hurt: false, is_full: false, failures: 0, slowest: Duration::ZERO };
         Node {
             ids,
             name,
@@ -204,6 +209,7 @@ impl Node {
             hub,
             hub_has_more: false,
             clock,
+            knows_since: now,
             disk_busy_until: now,
             next_look_for_space: now,
             next_look_for_versions: now,
@@ -230,7 +236,7 @@ impl Node {
     fn end(&mut self, survival: Survival) {
         self.life = None;
         let disk = self.disk.disk.crash(survival);
-        self.disk = Drive { disk, is_hurt: false, failures: 0, slowest: self.disk.slowest };
+        self.disk = Drive { disk, is_hurt: false, is_full: false, failures: 0, slowest: self.disk.slowest };
     }
 
     /// The member ends by itself, for good.
@@ -286,6 +292,9 @@ impl Node {
         }
         let is_news = |happening: &Happening| matches!(happening, Happening::Published | Happening::Installed);
         life.hub_has_more |= happened.iter().any(is_news);
+        if happened.iter().any(|happening| matches!(happening, Happening::Installed)) {
+            life.knows_since = now;
+        }
         stepped
     }
 
@@ -320,7 +329,7 @@ impl Node {
 
     /// So much fits on the disk, besides what is there.
     pub fn fill(&mut self, room: u64) {
-        self.disk.is_hurt = true;
+        (self.disk.is_hurt, self.disk.is_full) = (true, true);
         self.disk.disk.set_capacity(self.disk.disk.used() + room);
     }
 
@@ -332,8 +341,13 @@ impl Node {
     /// The disk is as it should be: a fault that has not struck will not.
     pub fn mend_disk(&mut self) {
         self.disk.disk.mend();
-        self.disk.is_hurt = false;
+        (self.disk.is_hurt, self.disk.is_full) = (false, false);
         self.disk.slowest = Duration::ZERO;
+    }
+
+    /// Whether there is an end to what fits on its disk.
+    pub fn disk_is_full(&self) -> bool {
+        self.disk.is_full
     }
 
     /// Whether the disk may have stopped the member.

@@ -28,11 +28,6 @@ impl Facts {
         self.0.tables().cluster.members().all(|other| other.id.0 == member)
     }
 
-    /// Whether any member has raised NOSPACE.
-    pub fn has_any_no_space(&self) -> bool {
-        self.0.tables().alarms.all().any(|alarm| alarm.alarm == AlarmType::Nospace as i32)
-    }
-
     /// Whether the member with this id has raised NOSPACE.
     pub fn has_no_space(&self, member: u64) -> bool {
         let is_it = |alarm: AlarmMember| alarm.member_id == member && alarm.alarm == AlarmType::Nospace as i32;

@@ -83,6 +83,11 @@ impl Leases {
         self.lessor.lock().demote();
     }
 
+    /// All rests are told again.
+    pub(super) fn tell_again(&self) {
+        self.lessor.lock().tell_again();
+    }
+
     /// A tick, whoever leads.
     pub(super) fn tick(&self, now: Duration) {
         self.lessor.lock().look(millis(now));
@@ -103,15 +108,12 @@ impl Leases {
         due.into_iter().map(What::Revoke).collect()
     }
 
-    /// What has to be checkpointed by `now`, unless a disk is full.
-    pub(super) fn checkpoints(&mut self, now: Duration, is_full: impl FnOnce() -> bool) -> Vec<What> {
+    /// What has to be checkpointed by `now`.
+    pub(super) fn checkpoints(&mut self, now: Duration) -> Vec<What> {
         if !self.are_checkpointed || now < self.next_checkpoint.max(self.refused_until) {
             return Vec::new();
         }
         self.next_checkpoint = now + CHECKPOINT_INTERVAL;
-        if is_full() {
-            return Vec::new();
-        }
         let room = MAX_UNANSWERED_ENTRIES.saturating_sub(self.checkpoints.len()).min(ENTRIES_PER_INTERVAL);
         // One entry after the other, so that renewals wait for the lock no longer than one takes.
         let due = (0..room).map(|_| self.lessor.lock().checkpoints_due(millis(now), CHECKPOINTS_PER_ENTRY));

@@ -119,6 +119,11 @@ impl Duties {
         self.leads.is_some() && !self.leases.is_primary()
     }
 
+    /// A member has been sent a snapshot: it knows of no lease how long its rest has been in the log.
+    pub(crate) fn tell_again(&self) {
+        self.leases.tell_again();
+    }
+
     /// A heartbeat has gone by, whoever leads.
     pub(crate) fn tick(&self, now: Duration) {
         self.leases.tick(now);
@@ -168,8 +173,7 @@ impl Duties {
         }
         let expired = self.leases.expired(now);
         // A disk without room keeps what it has for what makes room. Then leases are late if the leader changes.
-        let is_full = || self.room.is_short() || self.facts.has_any_no_space();
-        let checkpoints = self.leases.checkpoints(now, is_full);
+        let checkpoints = if self.room.is_short() { Vec::new() } else { self.leases.checkpoints(now) };
         for what in expired.into_iter().chain(checkpoints) {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);

@@ -24,15 +24,16 @@
 //! * nobody led: the new leader gives that time back, as far as it heard of no leader itself;
 //! * it was renewed, and the log had no rest of it yet when the leader went: at most a twentieth of the TTL (at least 1 s),
 //!   once, for the first thing that a new leader does is to write the rest of all such leases;
-//! * the new leader has been started since the last checkpoint, so that it does not know how long the rest has been in the
-//!   log: at most a twentieth of the TTL (at least 1 s). All other leaders add nothing, because the end they know was known
-//!   before the changes. When a member has been started, and when a leader begins, all rests are written within a second
-//!   (or as fast as the pace of the duty allows), so this takes a leader that goes in that second;
+//! * the new leader was started, or sent a snapshot, after the last checkpoint, so that it does not know how long the rest
+//!   has been in the log: at most a twentieth of the TTL (at least 1 s), which comes on top of what was lost before. When a
+//!   member has been started or sent a snapshot, and when a leader begins, all rests are written within a second (or as fast
+//!   as the pace of the duty allows), so this takes a leader that goes in that second;
 //! * rests are whole seconds: they are written when they are, at the next tick.
 //!
-//! So it is exceeded only when several leaders in turn go within a second of the start of the one that follows; when there
-//! are so many leases that they are not all written in a twentieth of their TTL; and while a disk is full, because then rests
-//! are not written.
+//! All other changes of leader add nothing, because the end that a new leader knows was known before them. So the bound is
+//! exceeded only when leaders go again and again before the one that follows has been up for a second, by a twentieth (at
+//! least 1 s) for each such leader behind the first; when there are so many leases that they are not all written in a
+//! twentieth of their TTL; and while the leader's disk is full, because then rests are not written.
 
 mod attached;
 mod expiry;
