@@ -29,6 +29,12 @@ pub const FLAGS: &[Flag] = &[
     flag("kills", Kind::Uint, "20", "how often the leader is killed"),
     flag("reigns", Kind::Uint, "100000", "leases that live through changes of leader"),
     flag("rejoin-bytes", Kind::Uint, "1000000000", "keys and values that a new member has to be sent"),
+    flag(
+        "rejoin-dir",
+        Kind::Text,
+        "",
+        "folder for the data of the new member, on a disk of its own (default: with the others)",
+    ),
     flag("rejoin-rate", Kind::Uint, "400", "puts a second while a new member joins"),
 ];
 
@@ -58,6 +64,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         kills: args.uint("kills"),
         reigns: args.uint("reigns").max(300),
         rejoin_bytes: args.uint("rejoin-bytes"),
+        rejoin_dir: Some(PathBuf::from(args.text("rejoin-dir"))).filter(|dir| !dir.as_os_str().is_empty()),
         rejoin_rate: args.uint("rejoin-rate").max(1),
     };
     let mut out = match args.text("out") {

@@ -193,6 +193,8 @@ pub struct Sizes {
     pub kills: u64,
     /// Keys and values that a new member has to be sent.
     pub rejoin_bytes: u64,
+    /// Where the new member has its data, if not beside the others.
+    pub rejoin_dir: Option<PathBuf>,
     /// Puts a second meanwhile.
     pub rejoin_rate: u64,
 }

@@ -1,7 +1,8 @@
 //! Three members with much data; a follower loses its disk, and a new one takes its place while the leader is put to work.
 //!
 //! "Before" are steady puts to the two that are left, so that nothing but the newcomer is added "during". It has caught up
-//! when it answers a linearizable read.
+//! when it answers a linearizable read. In a real cluster it has a disk of its own; here it shares that of the leader, unless it is
+//! given another folder.
 
 use super::disk::write_rate;
 use super::measure::{Crowd, sample};
@@ -35,7 +36,8 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     if let Some(error) = report.first_error() {
         return Err(Failure(format!("{} puts failed, one with: {error}", report.failed())));
     }
-    let newcomer = trio.replace(side, leader, follower).await?;
+    let folder = sizes.rejoin_dir.as_ref().unwrap_or(&side.dir).join("newcomer");
+    let newcomer = trio.replace(side, (leader, follower), &folder).await?;
     sleep(REST).await;
 
     let rate = sizes.rejoin_rate;
@@ -50,7 +52,8 @@ pub async fn run(side: &Side, sizes: &Sizes) -> Result<Vec<Sample>, Failure> {
     let joined: Server = joined.ok_or_else(|| Failure(format!("it has not caught up within {PATIENCE:?}")))??;
     let (took, written) = (joined.started_in.as_secs_f64(), joined.usage()?.written_bytes as f64);
     drop((joined, trio, crowd));
-    let disk = write_rate(&side.dir, data_bytes)?;
+    let disk = write_rate(&folder, data_bytes)?;
+    std::fs::remove_dir_all(&folder)?;
     let mb = |bytes: f64| bytes / 1e6;
     let p99 = |steady: &super::steady::Steady| steady.report.percentile(99.0).as_secs_f64() * 1e3;
     Ok(vec![

@@ -5,6 +5,7 @@ use crate::command::Failure;
 use crate::grpc::{Connection, rpc};
 use crate::process::{Server, Setup};
 use ferrite_proto::etcdserverpb::{MemberAddRequest, MemberRemoveRequest, StatusRequest, StatusResponse};
+use std::path::Path;
 use std::time::Duration;
 
 pub const MEMBERS: usize = 3;
@@ -56,15 +57,20 @@ impl Trio {
     }
 
     /// Ends a follower for good, and takes it out of the cluster. Returns a setup for one that is to take its place, with
-    /// nothing on its disk; the cluster knows of it already.
-    pub async fn replace(&mut self, side: &Side, leader: usize, follower: usize) -> Result<Setup, Failure> {
+    /// nothing in its folder; the cluster knows of it already.
+    pub async fn replace(
+        &mut self,
+        side: &Side,
+        (leader, follower): (usize, usize),
+        folder: &Path,
+    ) -> Result<Setup, Failure> {
         let gone = status(&self.servers[follower]).await?.header.unwrap_or_default().member_id;
         let connection = Connection::open(&self.servers[leader].endpoint()).await?;
         self.setups.remove(follower);
         self.servers.remove(follower).kill()?;
         let remove = MemberRemoveRequest { id: gone };
         until_it_passes(async || connection.call(rpc::MEMBER_REMOVE, &remove).await.map(drop)).await?;
-        let mut newcomer = Setup::fresh(&side.binary, &side.dir.join(name(MEMBERS)), &[])?;
+        let mut newcomer = Setup::fresh(&side.binary, folder, &[])?;
         let add = MemberAddRequest { peer_ur_ls: vec![newcomer.peer_url()], is_learner: false };
         until_it_passes(async || connection.call(rpc::MEMBER_ADD, &add).await.map(drop)).await?;
         let numbers = (0..MEMBERS).filter(|number| *number != follower).chain([MEMBERS]);
