@@ -618,9 +618,14 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
+    /// Nobody leads, or whoever did has ended: what is asked for waits, since it would be lost.
+    fn has_no_leader(&self) -> bool {
+        self.soft_state.leader.is_none() || self.raft.leader_is_gone()
+    }
+
     /// Puts what waits into the log, clients before duties. Without a leader it goes on waiting.
     fn propose(&mut self, now: Duration, out: &mut Outbox<P, R>) {
-        if self.soft_state.leader.is_none() || self.stopping {
+        if self.has_no_leader() || self.stopping {
             return;
         }
         for MembersProposal { change, waiter } in std::mem::take(&mut self.proposals.waiting_changes) {
@@ -658,7 +663,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     fn ask_for_reads(&mut self, now: Duration) {
-        if self.soft_state.leader.is_some()
+        // A leader that has just come fails what was asked before it: so nothing is asked until it is taken note of.
+        let is_known = self.raft.soft_state().leader == self.soft_state.leader;
+        if is_known
+            && !self.has_no_leader()
             && let Some(context) = self.reads.ask(now)
         {
             self.raft.read_index(context);

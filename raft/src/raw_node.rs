@@ -203,7 +203,7 @@ impl<L: LogStore> RawNode<L> {
     /// A node has ended: its process closed its connections, and nothing listens where it did. (Not in the thesis.) Whoever
     /// follows it stands for election as soon as the timeout may end, rather than after a random time: the first of the voters
     /// that are left after `election_ticks`, in the order of their ids, the next a tick later, and so on. Meanwhile it listens
-    /// to others that stand (cf. `Rules::check_quorum`). To a leader it is unreachable.
+    /// to others that stand (cf. `Rules::check_quorum`), and hands on nothing. To a leader it is unreachable.
     ///
     /// An owner who is wrong breaks nothing: the timeout is one that might have been drawn, a vote counts as ever, and
     /// a leader that is heard again is followed again. With lease-based reads, which would trust the lease, it changes
@@ -215,6 +215,12 @@ impl<L: LogStore> RawNode<L> {
             Role::Leader(leader) => leader.unreachable(core, id),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
+    }
+
+    /// Whether this node follows a leader that has ended, as it was told with [`report_gone`](Self::report_gone). Until there is
+    /// another, it hands on neither proposals nor reads: they would be lost.
+    pub fn leader_is_gone(&self) -> bool {
+        matches!(&self.raft.role, Role::Follower(follower) if follower.leader_is_gone)
     }
 
     /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more,

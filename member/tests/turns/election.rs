@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ferrite_member::Input;
-use ferrite_raft::ChangeKind;
+use ferrite_raft::{Body, ChangeKind, Index, Message, NodeId, Term};
 
-use crate::rig::{ME, Nobody, Rig, sole_voter};
+use crate::rig::{ME, Nobody, Rig, command, one_of, sole_voter};
 
 #[test]
 fn reads_need_no_round_once_an_entry_of_the_term_is_applied_and_nobody_else_votes() {
@@ -36,4 +37,31 @@ fn an_election_under_way_is_not_begun_again() {
         }
         assert_eq!(member.leader(), Some(ME), "pre-vote {pre_vote}, a save takes {turns_a_save_takes} turns");
     }
+}
+
+#[test]
+fn what_is_asked_for_while_the_leader_is_known_to_have_ended_waits_for_the_next_one() {
+    let (mut member, _) = one_of(vec![ME, NodeId(2), NodeId(3)], true);
+    let heartbeat = |from, term| {
+        let body = Body::Heartbeat { commit: Index(0), context: Bytes::new() };
+        Input::Message(Message { from: NodeId(from), to: ME, term: Term(term), body })
+    };
+    // Who is handed what in a turn.
+    let mut turn = |millis, mut arrived: Vec<Input<Nobody, Nobody>>| {
+        let out = member.turn(Duration::from_millis(millis), &mut arrived);
+        assert!(out.refused.is_empty() && out.reads.is_empty(), "nobody is told anything");
+        let asked = |message: &Message| matches!(message.body, Body::Propose(_) | Body::ReadIndex { .. });
+        let mut handed: Vec<u64> = out.messages.iter().filter(|one| asked(one)).map(|one| one.to.0).collect();
+        handed.sort_unstable();
+        handed
+    };
+    const NOBODY: [u64; 0] = [];
+    assert_eq!(turn(0, vec![heartbeat(2, 1)]), NOBODY);
+    // The command, and how others reach this member.
+    assert_eq!(turn(1, vec![command(1)]), [2, 2]);
+    assert_eq!(turn(2, vec![Input::Gone(NodeId(2)), command(2), Input::Read(Nobody)]), NOBODY);
+    assert_eq!(turn(3, vec![command(3)]), NOBODY);
+    // The commands go in one message, and the read.
+    let after = [turn(4, vec![heartbeat(3, 2)]), turn(5, Vec::new())].concat();
+    assert_eq!(after, [3, 3]);
 }

@@ -21,10 +21,15 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// What is handed on to a leader that has ended is lost, and nobody is told.
+    fn reachable_leader(&self) -> Option<NodeId> {
+        self.leader.filter(|_| !self.leader_is_gone)
+    }
+
     /// Hands a proposal on to the leader.
     pub fn propose<L: LogStore>(&self, core: &mut Core<L>, entries: &mut [Entry]) -> Result<(), ProposeError> {
         let (id, term) = (core.id, core.term);
-        let Some(leader) = self.leader else {
+        let Some(leader) = self.reachable_leader() else {
             line!(core.logger, Info, "{id:x} no leader at term {term}; dropping proposal");
             return Err(ProposeError::NoLeader);
         };
@@ -38,7 +43,7 @@ impl Follower {
 
     /// Hands a read on to the leader, which answers to whoever asked.
     pub fn read_index<L: LogStore>(&self, core: &mut Core<L>, from: NodeId, context: Bytes) {
-        match self.leader {
+        match self.reachable_leader() {
             Some(to) => {
                 core.outbox.messages.push(Message { to, from, term: Term(0), body: Body::ReadIndex { context } });
             }
