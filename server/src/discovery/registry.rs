@@ -111,6 +111,13 @@ struct Listing {
     revision: i64,
 }
 
+/// A deadline alone tells nobody what to mend.
+fn why(error: &ferrite_client::Error) -> String {
+    let unreachable = error.unreachable().iter();
+    unreachable
+        .fold(error.to_string(), |text, each| format!("{text}; cannot connect to {}: {}", each.endpoint, each.why))
+}
+
 impl Registry<'_> {
     /// The cluster and its text, or why there is none, with the text as far as there is one.
     async fn join(&self, own: &str) -> Result<(String, InitialCluster), (String, JoinError)> {
@@ -149,7 +156,7 @@ impl Registry<'_> {
     async fn try_list(&self) -> Result<Result<Listing, JoinError>, Unanswered> {
         let Names { token, endpoints } = self.names;
         let found = self.client.with_timeout(self.limit).get(self.keys.size.clone()).await.map_err(|error| {
-            log!(self.logger, lines::SIZE_NOT_READ, token, endpoints, &self.keys.size, Value::Shown(&error));
+            log!(self.logger, lines::SIZE_NOT_READ, token, endpoints, &self.keys.size, &why(&error));
             Unanswered
         })?;
         let Some(size) = found.kvs.first() else { return Ok(Err(JoinError::NoSize)) };
@@ -159,7 +166,7 @@ impl Registry<'_> {
         };
         let all = Get::new(self.keys.members.clone()).prefix();
         let found = self.client.with_timeout(self.limit).get(all).await.map_err(|error| {
-            log!(self.logger, lines::MEMBERS_NOT_READ, token, endpoints, &self.keys.members, Value::Shown(&error));
+            log!(self.logger, lines::MEMBERS_NOT_READ, token, endpoints, &self.keys.members, &why(&error));
             Unanswered
         })?;
         let mut members = Members::default();
@@ -187,7 +194,7 @@ impl Registry<'_> {
         let mut tries = Tries::default();
         let put = || Put::new(self.own_key.clone(), own.to_owned());
         while let Err(error) = self.client.with_timeout(self.limit).put(put()).await {
-            log!(self.logger, lines::REGISTER_FAILED, token, endpoints, &self.own_key, Value::Shown(&error));
+            log!(self.logger, lines::REGISTER_FAILED, token, endpoints, &self.own_key, &why(&error));
             tries.pause("register member itself", self).await;
         }
         log!(self.logger, lines::REGISTERED, token, endpoints, &self.own_key, own);

@@ -80,3 +80,13 @@ fn a_member_that_has_a_log_asks_no_registry() {
     server.wait_for("discovery token is ignored since cluster already initialized; valid logs are found");
     server.wait_for("ready to serve client requests");
 }
+
+#[test]
+fn a_registry_that_is_not_there_is_named() {
+    let home = Home::new();
+    let flags = ["--discovery-endpoints=127.0.0.1:1", "--discovery-token=tok", "--discovery-request-timeout=200ms"];
+    let mut server = home.spawn(&flags);
+    let line = server.wait_for("failed to get cluster size from discovery service");
+    assert!(line.contains("context deadline exceeded; cannot connect to 127.0.0.1:1: Connection refused"), "{line}");
+    server.kill();
+}
