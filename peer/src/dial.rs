@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -52,6 +53,11 @@ pub trait Connect: Debug + Send + Sync + 'static {
     fn connect(&self, url: &PeerUrl) -> Connecting;
 }
 
+/// A peer that says nothing is asked by the system whether it is there, and is gone when it has not answered a few times:
+/// one that has been sent a whole snapshot, and has lost its power since, would be waited for for ever.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_RETRIES: u32 = 3;
+
 /// Connections without TLS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain {
@@ -61,6 +67,15 @@ pub struct Plain {
 
 impl Plain {
     async fn dial(self, address: &str) -> io::Result<TcpStream> {
+        let socket = self.connected(address).await?;
+        socket.set_nodelay(true)?;
+        let keepalive =
+            TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(KEEPALIVE_RETRIES);
+        SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+        Ok(socket)
+    }
+
+    async fn connected(self, address: &str) -> io::Result<TcpStream> {
         let Some(from) = self.from else { return TcpStream::connect(address).await };
         let mut failed = None;
         for to in lookup_host(address).await?.filter(|to| to.is_ipv4() == from.is_ipv4()) {
@@ -84,11 +99,7 @@ impl Connect for Plain {
         let (plain, url) = (*self, url.clone());
         Box::pin(async move {
             match url.scheme {
-                Scheme::Http => {
-                    let socket = plain.dial(&url.address).await?;
-                    socket.set_nodelay(true)?;
-                    Ok(Box::new(socket) as Box<dyn Io>)
-                }
+                Scheme::Http => Ok(Box::new(plain.dial(&url.address).await?) as Box<dyn Io>),
                 Scheme::Unix => Ok(Box::new(UnixStream::connect(&url.address).await?) as Box<dyn Io>),
                 Scheme::Https | Scheme::Unixs => {
                     Err(io::Error::new(io::ErrorKind::Unsupported, format!("{url} needs TLS, which is not set up")))
@@ -236,9 +247,13 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         for from in [None, Some("127.9.8.7")] {
             let plain = Plain { from: from.map(|from| from.parse().unwrap()) };
-            let _socket = plain.dial(&address).await.unwrap();
+            let socket = plain.dial(&address).await.unwrap();
             let (_, seen) = listener.accept().await.unwrap();
             assert_eq!(seen.ip().to_string(), from.unwrap_or("127.0.0.1"));
+            // Where the other side has gone without a word, the system finds out.
+            let socket = SockRef::from(&socket);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
         }
         for (from, expected) in [
             ("::1", format!("{address} has no address that can be reached from ::1")),
