@@ -7,6 +7,7 @@
 //!
 //! Ports are bound before the data directory is touched, and served when this member has published itself.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,14 +64,8 @@ pub fn main() -> ExitCode {
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
     match config::parse(&arguments, environment, &early) {
-        Ok(Command::Help) => {
-            println!("{}", config::listing());
-            ExitCode::SUCCESS
-        }
-        Ok(Command::Version) => {
-            print!("{}", config::version());
-            ExitCode::SUCCESS
-        }
+        Ok(Command::Help) => print(&(config::listing() + "\n")),
+        Ok(Command::Version) => print(&config::version()),
         Ok(Command::Serve(asked)) => match asked.logger() {
             Ok(logger) => match asked.check(&logger) {
                 Ok(config) => serve(config, &logger),
@@ -80,6 +75,12 @@ pub fn main() -> ExitCode {
         },
         Err(error) => refuse(&early, error),
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever reads it through a pipe may have seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn say_running(logger: &Logger) {

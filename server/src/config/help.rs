@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::ETCD_VERSION;
-use super::flags::{FLAGS, Group};
+use super::flags::{FLAGS, Group, Set};
 
 /// How the program is called; printed with every slip in the command line.
 pub const USAGE: &str = "\
@@ -40,7 +40,8 @@ pub fn listing() -> String {
     for (group, title) in GROUPS {
         let _ = writeln!(text, "\n{title}:");
         for flag in FLAGS.iter().filter(|flag| flag.group == group) {
-            let _ = writeln!(text, "  --{} '{}'\n    {}", flag.name, flag.default, flag.help);
+            let refused = if matches!(flag.set, Set::NotBuilt) { " Refused: it is not built yet." } else { "" };
+            let _ = writeln!(text, "  --{} '{}'\n    {}{refused}", flag.name, flag.default, flag.help);
         }
     }
     text
@@ -77,6 +78,11 @@ mod tests {
             assert!(text.contains(&format!("\n  --{} '", flag.name)), "{}", flag.name);
         }
         assert!(!text.contains("--force '"));
+        assert!(
+            text.contains(
+                "\n  --auto-tls 'false'\n    Make a certificate for clients. Refused: it is not built yet.\n"
+            )
+        );
     }
 
     #[test]

@@ -60,3 +60,12 @@ fn all_that_is_said_goes_where_the_flags_say() {
     let lines = fs::read_to_string(&log).unwrap();
     assert!(lines.contains("--cert-file asks for what is not built yet") && !lines.contains("Running: "), "{lines}");
 }
+
+#[test]
+fn help_may_be_read_in_part() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut help = std::process::Command::new(env!("CARGO_BIN_EXE_etcd"));
+    let said = help.arg("--help").stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+}
