@@ -40,6 +40,7 @@ lines! {
     MAX_SNAPSHOTS_DEPRECATED: Warn "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8" [];
     V2_DEPRECATION_DEPRECATED: Warn "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input" [];
     LOADED_FILE: Info "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided" ["path"];
+    UNKNOWN_KEY: Warn "the configuration file has a key that is no option; it is passed over" ["key", "path"];
     FLAG_WITHOUT_EFFECT: Warn "the flag has no effect" ["flag", "value", "reason"];
     DEFAULT_HOST: Info "detected default host for advertise" ["host"];
     NO_DEFAULT_HOST: Info "failed to detect default host" ["error"];

@@ -2,13 +2,15 @@
 //!
 //!   YAML ──▶ keys ──▶ the table of flags ──▶ Config
 //!
-//! A key is a flag's name, exactly or else in another case; some stand in sections. As in etcd, unknown keys are passed
-//! over, null keeps the default, numbers and lists are written as such, and a duration is a number of nanoseconds.
+//! A key is a flag's name, exactly or else in another case; some stand in sections. As in etcd, of a key that comes twice
+//! the last one counts, null keeps the default, numbers and lists are written as such, and a duration is a number of
+//! nanoseconds. Unknown keys change nothing; unlike in etcd, that is said.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use serde_saphyr::DuplicateKeyPolicy;
 
 use super::flags::{FLAGS, Flag, Kind};
 use super::{Config, ConfigError};
@@ -69,8 +71,17 @@ const LISTS: [&str; 6] = [
     "discovery-endpoints",
 ];
 
-/// Applies a file to the defaults and says what it gave.
-pub fn read(config: &mut Config, path: &str) -> Result<BTreeSet<(&'static str, String)>, ConfigError> {
+/// What a file holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The flags that it gives.
+    pub given: BTreeSet<(&'static str, String)>,
+    /// Keys that are no flags, with the sections that they stand in.
+    pub unknown: Vec<String>,
+}
+
+/// Applies a file to the defaults and says what it holds.
+pub fn read(config: &mut Config, path: &str) -> Result<Contents, ConfigError> {
     let invalid = |error: &dyn std::fmt::Display| ConfigError::Invalid(format!("{path}: {error}"));
     let text = std::fs::read_to_string(Path::new(path)).map_err(|error| invalid(&error))?;
     apply(config, &text).map_err(|error| match error {
@@ -79,8 +90,9 @@ pub fn read(config: &mut Config, path: &str) -> Result<BTreeSet<(&'static str, S
     })
 }
 
-fn apply(config: &mut Config, text: &str) -> Result<BTreeSet<(&'static str, String)>, ConfigError> {
-    let document: Value = serde_saphyr::from_str(text).map_err(|error| {
+fn apply(config: &mut Config, text: &str) -> Result<Contents, ConfigError> {
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+    let document: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         // What follows the first line draws the place, which the first line has named.
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
@@ -104,21 +116,52 @@ fn apply(config: &mut Config, text: &str) -> Result<BTreeSet<(&'static str, Stri
         })?;
         given.insert((flag.name, value));
     }
-    Ok(given)
+    Ok(Contents { given, unknown: unknown(&document) })
+}
+
+/// The sections that a flag stands in, and its key there; none if a file cannot set it.
+fn place(flag: &Flag) -> Option<(&'static [&'static str], &'static str)> {
+    let is_elsewhere = matches!(flag.kind, Kind::Ignored) || matches!(flag.name, "config-file" | "version");
+    if is_elsewhere || NOT_IN_FILE.contains(&flag.name) {
+        return None;
+    }
+    let in_sections = IN_SECTIONS.iter().find(|(.., name)| *name == flag.name);
+    Some(in_sections.map_or((&[], flag.name), |(sections, key, _)| (sections, key)))
+}
+
+/// `section.key`.
+fn path_of(sections: &[&str], key: &str) -> String {
+    sections.iter().copied().chain([key]).collect::<Vec<_>>().join(".")
+}
+
+/// The keys that no flag is behind.
+fn unknown(document: &Map<String, Value>) -> Vec<String> {
+    let known: Vec<String> = FLAGS.iter().filter_map(place).map(|(sections, key)| path_of(sections, key)).collect();
+    let mut unknown = Vec::new();
+    // As deep as sections are known to be, whatever the file holds.
+    let mut open = vec![(String::new(), document)];
+    while let Some((above, map)) = open.pop() {
+        for (key, value) in map {
+            let path = format!("{above}{key}");
+            let within = format!("{}.", path.to_ascii_lowercase());
+            if known.iter().any(|known| known.eq_ignore_ascii_case(&path)) {
+                continue;
+            }
+            match value {
+                _ if !known.iter().any(|known| known.starts_with(&within)) => unknown.push(path),
+                Value::Object(map) => open.push((format!("{path}."), map)),
+                // What should be a section and is none has been refused.
+                _ => {}
+            }
+        }
+    }
+    unknown.sort();
+    unknown
 }
 
 /// The value of a flag in a document, with the key as it is to be shown; null is none.
 fn find(document: &Map<String, Value>, flag: &Flag) -> Result<Option<(String, Value)>, ConfigError> {
-    if matches!(flag.kind, Kind::Ignored) || matches!(flag.name, "config-file" | "version") {
-        return Ok(None);
-    }
-    if NOT_IN_FILE.contains(&flag.name) {
-        return Ok(None);
-    }
-    let (sections, key) = match IN_SECTIONS.iter().find(|(.., name)| *name == flag.name) {
-        Some((sections, key, _)) => (*sections, *key),
-        None => (&[][..], flag.name),
-    };
+    let Some((sections, key)) = place(flag) else { return Ok(None) };
     let mut within = document.clone();
     for name in sections {
         match get(&within, name) {
@@ -126,8 +169,7 @@ fn find(document: &Map<String, Value>, flag: &Flag) -> Result<Option<(String, Va
             Some(value) => within = section(name, value.clone())?,
         }
     }
-    let path = sections.iter().copied().chain([key]).collect::<Vec<_>>().join(".");
-    Ok(get(&within, key).map(|value| (path, value.clone())))
+    Ok(get(&within, key).map(|value| (path_of(sections, key), value.clone())))
 }
 
 fn get<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
@@ -192,6 +234,7 @@ mod tests {
     #[test]
     fn a_file_sets_what_it_names() {
         let text = "\
+name: b
 name: 'a'            # a comment
 data-dir:
 SNAPSHOT-COUNT: 7
@@ -211,11 +254,12 @@ socket-options:
 client-transport-security:
   cert-file:
   client-cert-auth: false
+  cert-fil:
 nobody-knows-this: {a: [1]}
 raft-read-timeout: nonsense
 ";
         let mut config = Config::default();
-        let given = apply(&mut config, text).unwrap();
+        let Contents { given, unknown } = apply(&mut config, text).unwrap();
         assert_eq!((&*config.member.name, config.member.snapshot_count, config.raft.heartbeat_ms), ("a", 7, 50));
         assert_eq!((config.limits.quota_backend_bytes, config.limits.max_concurrent_streams), (-1, 9));
         assert!(!config.raft.pre_vote && config.urls.reuse_port);
@@ -227,7 +271,8 @@ raft-read-timeout: nonsense
         assert!(given.contains(&("snapshot-count", "7".to_owned())));
         assert!(given.contains(&("client-cert-auth", "false".to_owned())));
         assert!(!given.iter().any(|(name, _)| ["data-dir", "cors", "cert-file", "raft-read-timeout"].contains(name)));
-        assert_eq!(apply(&mut Config::default(), "").unwrap(), BTreeSet::new());
+        assert_eq!(unknown, ["client-transport-security.cert-fil", "nobody-knows-this", "raft-read-timeout"]);
+        assert_eq!(apply(&mut Config::default(), "").unwrap(), Contents::default());
     }
 
     #[test]

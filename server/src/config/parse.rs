@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ferrite_observe::log;
 use ferrite_observe::log::{Logger, lines};
 
+use super::file::Contents;
 use super::flags::{FLAGS, Flag, Kind, find};
 use super::value::parse_bool;
 use super::{
@@ -27,8 +28,8 @@ pub struct Asked {
     config: Config,
     /// Each flag that was given, by whatever way.
     given: BTreeSet<(&'static str, String)>,
-    /// The configuration file, if there was one.
-    file: Option<String>,
+    /// The configuration file, if there was one, and its keys that are no flags.
+    file: Option<(String, Vec<String>)>,
 }
 
 /// Reads arguments (without the program's name) and environment. `logger` is told what was found in the environment.
@@ -80,12 +81,12 @@ pub fn parse(
     if let Some(path) = file {
         // It stands alone: what flags and environment gave is forgotten.
         config = Config::default();
-        let given = file::read(&mut config, path)?;
+        let Contents { given, unknown } = file::read(&mut config, path)?;
         let is_default = find("initial-cluster").is_some_and(|flag| flag.default == config.cluster.initial);
         if is_default && !(config.discovery.srv.is_empty() && config.discovery.endpoints.is_empty()) {
             config.cluster.initial.clear();
         }
-        Ok(Command::Serve(Box::new(Asked { config, given, file: Some(path.clone()) })))
+        Ok(Command::Serve(Box::new(Asked { config, given, file: Some((path.clone(), unknown)) })))
     } else {
         environment::read(&mut config, &mut given, environment, logger)?;
         if given.iter().any(|(name, value)| *name == "discovery-fallback" && value == "proxy") {
@@ -141,7 +142,10 @@ impl Asked {
     pub fn check(self, logger: &Logger) -> Result<Config, ConfigError> {
         let Asked { mut config, given, file } = self;
         let checked = finish(&mut config, &given, logger);
-        if let Some(path) = file {
+        if let Some((path, unknown)) = file {
+            for key in &unknown {
+                log!(logger, lines::UNKNOWN_KEY, key, &path);
+            }
             log!(logger, lines::LOADED_FILE, &path);
         }
         checked.map(|()| config)

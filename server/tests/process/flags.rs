@@ -13,11 +13,12 @@ fn a_configuration_file_is_enough() {
     let path = dir.path().join("etcd.yml");
     let text = format!(
         "name: filed\nlisten-client-urls: {client}\nadvertise-client-urls: {client}\nlisten-peer-urls: {peer}\n\
-         initial-advertise-peer-urls: {peer}\nunsafe-no-fsync: true\nmetrics: extensive\nsnapshot-count: 0\n"
+         initial-advertise-peer-urls: {peer}\nunsafe-no-fsync: true\nmetrics: extensive\nsnapshot-count: 0\nsnapshot-cuont: 9\n"
     );
     fs::write(&path, text).unwrap();
     let arguments = ["--config-file".to_owned(), path.display().to_string(), "--name=ignored".to_owned()];
     let mut server = Server::spawn(&arguments, dir.path(), client);
+    server.wait_for("\"key\":\"snapshot-cuont\"");
     server.wait_for("loaded server configuration");
     server.wait_for("\"data-dir\":\"filed.etcd\"");
     server.wait_for("updating snapshot-count to default");
