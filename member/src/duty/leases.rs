@@ -183,3 +183,81 @@ impl What {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ferrite_state::lease::Lessor;
+
+    use super::*;
+
+    const fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn lease(id: i64) -> LeaseId {
+        LeaseId::new(id).expect("not 0")
+    }
+
+    /// The duty of a leader since time 0 that has been told of leases of so many seconds.
+    fn leader(ttls: &[i64]) -> Leases {
+        let mut lessor = Lessor::new(1);
+        for (id, ttl) in (1..).zip(ttls) {
+            lessor.grant(lease(id), *ttl).expect("a new lease");
+        }
+        let mut duty = Leases::new(Arc::new(SharedLessor::new(lessor)), true, &Registry::new());
+        duty.promote(at(0), Duration::ZERO);
+        duty
+    }
+
+    /// Leases to be revoked.
+    fn expired(duty: &mut Leases, now: Duration) -> Vec<LeaseId> {
+        let lease = |what| match what {
+            What::Revoke(lease) => lease,
+            What::Checkpoints(_) => panic!("not asked for"),
+        };
+        duty.expired(now).into_iter().map(lease).collect()
+    }
+
+    #[test]
+    fn what_is_not_taken_is_tried_again_at_once() {
+        let mut duty = leader(&[3]);
+        assert_eq!(expired(&mut duty, at(3100)), [lease(1)]);
+        duty.proposed(RequestId(7), What::Revoke(lease(1)), at(3100));
+        duty.refused(RequestId(7), at(3100));
+        assert_eq!(expired(&mut duty, at(3199)), [], "not in the same breath");
+        assert_eq!(expired(&mut duty, at(3200)), [lease(1)]);
+    }
+
+    #[test]
+    fn a_revocation_that_nothing_came_of_is_given_up_and_a_checkpoint_is_not() {
+        let mut duty = leader(&[3, 100]);
+        let mut told = duty.checkpoints(at(0));
+        assert_eq!(told.len(), 1);
+        duty.proposed(RequestId(7), told.remove(0), at(0));
+        assert_eq!(expired(&mut duty, at(3100)), [lease(1)]);
+        duty.proposed(RequestId(8), What::Revoke(lease(1)), at(3100));
+        let later = at(3100) + RETRY;
+        duty.expire(later);
+        assert_eq!(expired(&mut duty, later), [lease(1)]);
+        assert!(duty.checkpoints(later).is_empty(), "it stands in the log, and counts whenever it is committed");
+        duty.answered(RequestId(7));
+        assert_eq!(duty.checkpoints(later + at(5000)).len(), 1);
+    }
+
+    /// More leases than are written at once: some wait, and no more is under way than may be.
+    #[test]
+    fn checkpoints_are_paced() {
+        let mut duty = leader(&vec![100; 20_000]);
+        let mut entries = 0;
+        for interval in 0..5 {
+            for told in duty.checkpoints(at(interval * 100)) {
+                entries += 1;
+                duty.proposed(RequestId(entries), told, at(0));
+            }
+            assert_eq!(duty.checkpoints(at(interval * 100 + 99)).len(), 0);
+        }
+        assert_eq!(entries as usize, MAX_UNANSWERED_ENTRIES);
+        duty.answered(RequestId(1));
+        assert_eq!(duty.checkpoints(at(500)).len(), 1);
+    }
+}
