@@ -18,6 +18,7 @@ pub mod listen;
 pub mod loops;
 pub mod membership;
 pub mod net;
+pub mod open_files;
 pub mod peers;
 pub mod post;
 pub mod raft_log;

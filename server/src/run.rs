@@ -22,7 +22,7 @@ use ferrite_observe::metrics::{Registry, families};
 use ferrite_raft::Index;
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use ferrite_storage::wal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, election_ticks};
@@ -38,6 +38,7 @@ use crate::init;
 use crate::listen::{Bound, Port, bind_all};
 use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
+use crate::open_files::{self, Connections};
 use crate::peers::{self, Begin, BeginError, PeerRuntime, PeerThread, Roster};
 use crate::post::Post;
 use crate::rpc::{Accepted, Acceptor, Budget, lane};
@@ -47,8 +48,6 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Calls that are open when the server stops may end within this time.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Connections that may be open at once, beside what the process needs for its files.
-const SPARE_FILES: u64 = 150;
 /// Stack of a net thread.
 const NET_STACK_BYTES: usize = 8 << 20;
 
@@ -147,7 +146,7 @@ type AnyError = Box<dyn std::error::Error>;
 /// Runs the server until a signal ends it, and says which one; none if the member was removed from its cluster.
 async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> {
     banner::inspect_data_dir(config, logger);
-    check_open_files(logger)?;
+    let connections = open_files::connections(logger)?;
     banner::configuring_listeners(&config.urls, logger);
     let listeners = bind_all(&config.urls).await?;
     banner::starting(config, logger);
@@ -165,7 +164,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     let mut peers = start_peer(config, &door, posts.peer, peer_runtime, &surroundings)?;
     banner::serving(&door, &config.urls, logger);
     let ending = Ending::new(removed.subscribe())?;
-    let end = serve_until_end(listeners, &mut clients, &mut peers, &door, ending, logger).await;
+    let end = serve_until_end(listeners, &mut clients, &mut peers, &connections, &door, ending, logger).await;
     banner::ended(end, logger);
     banner::closes(lines::CLOSING, config, logger);
     clients.stop();
@@ -204,6 +203,7 @@ async fn serve_until_end(
     listeners: Vec<Bound>,
     clients: &mut Servers,
     peers: &mut Servers,
+    connections: &Connections,
     door: &Door,
     mut ending: Ending,
     logger: &Logger,
@@ -212,12 +212,12 @@ async fn serve_until_end(
         listeners.into_iter().partition(|bound| bound.port == Port::Peer);
     let (late, early): (Vec<Bound>, Vec<Bound>) =
         listeners.into_iter().partition(|bound| bound.port.waits_until_ready());
-    peers.accept(of_peers, logger);
-    clients.accept(early, logger);
+    peers.accept(of_peers, &connections.peers, logger);
+    clients.accept(early, &connections.clients, logger);
     if let Err(end) = ending.unless(until_published(door)).await {
         return end;
     }
-    clients.accept(late, logger);
+    clients.accept(late, &connections.clients, logger);
     init::notify_ready(logger);
     ending.wait().await
 }
@@ -251,12 +251,11 @@ struct Servers {
 
 impl Servers {
     /// Starts an acceptor for each listener; it deals its connections out to the lanes of its port.
-    fn accept(&mut self, listeners: Vec<Bound>, logger: &Logger) {
-        let connections = max_connections();
+    fn accept(&mut self, listeners: Vec<Bound>, open: &Arc<Semaphore>, logger: &Logger) {
         for Bound { port, url, socket } in listeners {
             let of_port = self.lanes.iter().find(|(each, _)| *each == port);
             let lanes = of_port.map(|(_, lanes)| lanes.clone()).unwrap_or_default();
-            let acceptor = Acceptor::new(socket, url.to_string(), lanes, connections, logger.clone());
+            let acceptor = Acceptor::new(socket, url.to_string(), lanes, open.clone(), logger.clone());
             banner::accepting(port, &url, logger);
             self.accepting.push(tokio::task::spawn_local(acceptor.run()));
         }
@@ -462,20 +461,4 @@ fn join(threads: Vec<JoinHandle<()>>) {
         // One that panics takes the process with it; there is no other error.
         let _ = thread.join();
     }
-}
-
-/// A server that may open hardly any file would stop in the middle of its work.
-fn check_open_files(logger: &Logger) -> Result<(), AnyError> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    if limit > SPARE_FILES {
-        return Ok(());
-    }
-    log!(logger, lines::FILE_DESCRIPTORS_TOO_FEW, limit, SPARE_FILES);
-    Err(format!("only {limit} files may be open, more than {SPARE_FILES} are needed: see ulimit -n").into())
-}
-
-/// How many connections may be open: what the limit of file descriptors leaves.
-fn max_connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX >> 4, |limit| limit.saturating_sub(SPARE_FILES) as usize)
 }

@@ -64,15 +64,14 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// `connections` is how many may be open at once.
+    /// `open` has a permit for each connection that may be open at once; several acceptors may share it.
     pub fn new(
         socket: Socket,
         url: String,
         lanes: Vec<mpsc::Sender<Accepted>>,
-        connections: usize,
+        open: Arc<Semaphore>,
         logger: Logger,
     ) -> Self {
-        let open = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         Self { socket, url, lanes, open, logger }
     }
 
@@ -80,7 +79,6 @@ impl Acceptor {
     pub async fn run(self) {
         let mut turn = 0;
         loop {
-            let permit = self.open.clone().acquire_owned().await.expect("the semaphore is never closed");
             let (stream, address) = match self.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -89,6 +87,8 @@ impl Acceptor {
                     continue;
                 }
             };
+            // One may wait here; the others wait in the kernel. A listener to which nobody comes holds no permit.
+            let permit = self.open.clone().acquire_owned().await.expect("the semaphore is never closed");
             let lane = &self.lanes[turn % self.lanes.len()];
             turn += 1;
             if lane.send(Accepted { stream, address, permit }).await.is_err() {
@@ -181,6 +181,36 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn listeners_share_what_connections_there_may_be() {
+        let open = Arc::new(Semaphore::new(2));
+        let (sender, mut accepted) = lane();
+        let mut addresses = Vec::new();
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            let lanes = vec![sender.clone()];
+            let acceptor = Acceptor::new(Socket::Tcp(listener), String::new(), lanes, open.clone(), Logger::silent());
+            tokio::spawn(acceptor.run());
+        }
+        let mut sockets = Vec::new();
+        for address in addresses.iter().cycle().take(4) {
+            sockets.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut served = vec![accepted.recv().await.unwrap(), accepted.recv().await.unwrap()];
+        // Whoever comes next has to wait until one of them goes, whichever listener it came by.
+        for _ in 0..2 {
+            tokio::time::timeout(Duration::from_millis(50), accepted.recv()).await.unwrap_err();
+            served.remove(0);
+            served.push(accepted.recv().await.unwrap());
         }
     }
 }
