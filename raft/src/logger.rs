@@ -8,6 +8,9 @@ use std::fmt;
 pub enum Level {
     /// What is of use when looking for a fault: lost messages, probes, rejections.
     Debug,
+    /// What comes with ordinary work, although etcd's library says it as it says `Info`: of a save that another one has
+    /// overtaken, say.
+    Routine,
     /// What happens in the life of a cluster: elections, changes of members, snapshots.
     Info,
     /// What should be rare: a lost quorum, a refused proposal.

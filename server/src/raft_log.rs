@@ -10,7 +10,7 @@ pub struct RaftLog(pub Logger);
 
 fn level(level: ferrite_raft::Level) -> Level {
     match level {
-        ferrite_raft::Level::Debug => Level::Debug,
+        ferrite_raft::Level::Debug | ferrite_raft::Level::Routine => Level::Debug,
         ferrite_raft::Level::Info => Level::Info,
         ferrite_raft::Level::Warn => Level::Warn,
         ferrite_raft::Level::Error => Level::Error,

@@ -114,7 +114,8 @@ impl Unsaved {
     pub fn saved(&mut self, saved: LogPosition, logger: &BoxedLogger) -> bool {
         let index = saved.index;
         let Some(term) = self.term(index) else {
-            line!(logger, Info, "entry at index {index} missing from unstable log; ignoring");
+            // Saves that were taken while one was under way end where that one did.
+            line!(logger, Routine, "entry at index {index} missing from unstable log; ignoring");
             return false;
         };
         if index < self.offset {
@@ -167,8 +168,11 @@ impl Unsaved {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
-    use crate::logger::Silent;
+    use crate::logger::{Level, Logger, Silent};
 
     fn entries(terms: &[u64], from: u64) -> Vec<Entry> {
         let entry = |(term, index): (&u64, u64)| Entry { term: Term(*term), index: Index(index), ..Entry::default() };
@@ -204,6 +208,31 @@ mod tests {
         check(unsaved(&[1, 1, 1], 3), &[2], 6, &[1, 2], &[6]);
         check(unsaved(&[1, 1], 2), &[2, 2, 2], 5, &[2, 2, 2], &[5, 6, 7]);
         check(unsaved(&[1, 1], 2), &[2], 3, &[2], &[3]);
+    }
+
+    /// How grave what was said is.
+    #[derive(Default)]
+    struct Levels(Arc<Mutex<Vec<Level>>>);
+
+    impl Logger for Levels {
+        fn enabled(&self, _: Level) -> bool {
+            true
+        }
+
+        fn log(&self, level: Level, _: fmt::Arguments<'_>) {
+            self.0.lock().unwrap().push(level);
+        }
+    }
+
+    #[test]
+    fn a_save_that_another_one_has_overtaken_is_no_news() {
+        let levels = Levels::default();
+        let (said, logger): (_, BoxedLogger) = (levels.0.clone(), Box::new(levels));
+        let mut unsaved = unsaved(&[1, 1], 2);
+        let saved = LogPosition { term: Term(1), index: Index(6) };
+        assert!(unsaved.saved(saved, &logger));
+        assert!(!unsaved.saved(saved, &logger));
+        assert_eq!(*said.lock().unwrap(), [Level::Routine]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Logger for Output {
 fn place(level: Level) -> usize {
     match level {
         Level::Debug => 0,
-        Level::Info => 1,
+        Level::Routine | Level::Info => 1,
         Level::Warn => 2,
         Level::Error => 3,
     }
