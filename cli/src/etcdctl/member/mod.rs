@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::command::{Command, Group};
 use crate::exit::Exit;
 use crate::go::number::parse_uint;
+use crate::go::quote::quote;
 
 pub static COMMAND: Command = Command {
     usage: "member",
@@ -40,6 +41,13 @@ fn peer_urls(text: &str) -> Result<Vec<String>, Exit> {
 fn check_url(url: &str) -> Result<(), String> {
     let rest = ["http://", "https://", "unix://", "unixs://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let Some(host) = rest else {
+        // Go reads it as a path then, unless what is before the colon may be a scheme.
+        let (before, segment) = [':', '/'].map(|end| url.split(end).next().unwrap_or_default()).into();
+        let is_scheme = before.starts_with(|c: char| c.is_ascii_alphabetic())
+            && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        if !is_scheme && segment.contains(':') {
+            return Err(format!("parse {}: first path segment in URL cannot contain colon", quote(url.as_bytes())));
+        }
         return Err(format!("URL scheme must be http, https, unix, or unixs: {url}"));
     };
     if url.starts_with("unix") {
@@ -65,7 +73,8 @@ mod tests {
             ("http://127.0.0.1:2380", None),
             ("https://[::1]:2380/", None),
             ("unix://socket", None),
-            ("127.0.0.1:2380", Some("URL scheme must be http, https, unix, or unixs: 127.0.0.1:2380")),
+            ("127.0.0.1:2380", Some("parse \"127.0.0.1:2380\": first path segment in URL cannot contain colon")),
+            ("host:2380", Some("URL scheme must be http, https, unix, or unixs: host:2380")),
             ("http://host", Some("URL address does not have the form \"host:port\": http://host")),
             ("http://h:1/path", Some("URL must not contain a path: http://h:1/path")),
         ] {
