@@ -81,9 +81,11 @@ fn late_renewals() -> Setting {
     Setting { leases: Plan::Slow, seconds: 40, ..scripted((0..6).map(cut).collect()) }
 }
 
-/// Nobody renews leases, and leaders go.
+/// Nobody renews leases, and leaders go when they have led for some seconds.
 fn leases_are_left() -> Setting {
-    Setting { leases: Plan::Left { count: 20, ttl_seconds: &[10, 20] }, seconds: 40, ..leaders_go() }
+    let cut = |round: u64| (Duration::from_secs(6 + 5 * round), Fault::LeaderPowerCut { down: Duration::from_secs(2) });
+    let leases = Plan::Left { count: 20, ttl_seconds: &[10, 20] };
+    Setting { leases, seconds: 40, ..scripted((0..5).map(cut).collect()) }
 }
 
 /// Leaders are cut off for as long as it takes to elect another one.
