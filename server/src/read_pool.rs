@@ -3,7 +3,8 @@
 //!   net thread: run(read) ──in turn──▶ read thread ──answer──▶ post ──▶ net thread
 //!
 //! Each read is waited for by a call, so there are never more of them than calls. One whose call has been given up is
-//! not begun. Snapshots to and from peers have a thread of their own: making a store of a database takes long.
+//! not begun. Snapshots to and from peers have a thread of their own: making a store of a database takes long. It gives way to
+//! all others, so that it costs those who write no time where cores are few.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,8 +37,14 @@ impl fmt::Debug for ReadPool {
     }
 }
 
+/// The niceness of the thread for snapshots: it gets a third of what others get where all are busy, so that it goes on.
+const SNAPSHOT_NICENESS: i32 = 5;
+
 /// What a read thread runs.
-pub struct ReadThread(Inbox<Read>);
+pub struct ReadThread {
+    inbox: Inbox<Read>,
+    niceness: i32,
+}
 
 impl fmt::Debug for ReadThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +57,9 @@ pub fn read_pool() -> (ReadPool, Vec<ReadThread>) {
     let (threads, inboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| inbox()).unzip();
     let (apart, last) = inbox();
     let pool = ReadPool { threads, turn: Arc::default(), apart };
-    (pool, inboxes.into_iter().chain([last]).map(ReadThread).collect())
+    let mut all: Vec<ReadThread> = inboxes.into_iter().map(|inbox| ReadThread { inbox, niceness: 0 }).collect();
+    all.push(ReadThread { inbox: last, niceness: SNAPSHOT_NICENESS });
+    (pool, all)
 }
 
 impl ReadPool {
@@ -94,8 +103,12 @@ impl ReadPool {
 
 impl ReadThread {
     pub fn run(self) {
+        if self.niceness > 0 {
+            // On Linux this is of the thread alone. One that may not be nice does its work all the same.
+            let _ = rustix::process::nice(self.niceness);
+        }
         let mut taken = Vec::new();
-        while self.0.take(&mut taken, None) {
+        while self.inbox.take(&mut taken, None) {
             taken.drain(..).for_each(|read: Read| read());
         }
     }
@@ -132,6 +145,25 @@ mod tests {
         pool.close();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(block_on(pool.run(&post, || ())), Err(CallError::Stopped));
+    }
+
+    #[test]
+    fn work_on_snapshots_gives_way() {
+        let (pool, threads) = read_pool();
+        let threads: Vec<_> = threads.into_iter().map(|thread| std::thread::spawn(|| thread.run())).collect();
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let here = niceness();
+        assert_eq!(block_on(pool.work(niceness)), Some((here + SNAPSHOT_NICENESS).min(19)));
+        let post = Arc::<Post>::default();
+        block_on(async {
+            let delivering = post.clone();
+            tokio::select! {
+                () = async move { delivering.deliver().await } => unreachable!("it delivers as long as it is asked to"),
+                read = pool.run(&post, niceness) => assert_eq!(read, Ok(here), "reads do not"),
+            }
+        });
+        pool.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]
