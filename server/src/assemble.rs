@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_member::bootstrap::{self, Directories, FileOptions, Ids, Parts, StartError, Timing};
-use ferrite_member::duty::{AutoCompaction, Duties, Leases, Publish, Retention};
+use ferrite_member::duty::{AutoCompaction, Checkpointing, Duties, Leases, Publish, Retention};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, Checkpoints, Inbox, Keep, Limits, LogJob, LogTiming, LogWriter, Member, Pace,
     Progress, Receiver, RequestIds, StoreJob, StoreKeeper, StoreTiming, TrimPace, inbox,
@@ -218,7 +218,11 @@ fn wire<V: Vfs>(
 
 fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompaction>, registry: &Registry) -> Duties {
     let client_urls = config.urls.advertise_client.iter().map(ToString::to_string).collect();
-    let checkpoints = config.features.asked(Feature::LeaseCheckpoint);
+    let checkpointing = match config.features.asked(Feature::LeaseCheckpoint) {
+        Some(true) => Checkpointing::Always,
+        Some(false) => Checkpointing::Never,
+        None => Checkpointing::AmongOurs,
+    };
     Duties::new(
         door.state.clone(),
         door.progress.clone(),
@@ -226,7 +230,7 @@ fn duties(ids: Ids, config: &Config, door: &Door, compaction: Option<AutoCompact
         Publish::new(ids.member.0, config.member.name.clone(), client_urls),
         door.signals.room.clone(),
         OWN_VERSION,
-        Leases::new(door.state.lessor.clone(), checkpoints, registry),
+        Leases::new(door.state.lessor.clone(), checkpointing, registry),
         compaction,
         door.metrics.requests.clone(),
     )

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_member::bootstrap::{FileOptions, Parts, StartError, Timing};
-use ferrite_member::duty::{Duties, Leases, Publish, Room};
+use ferrite_member::duty::{Checkpointing, Duties, Leases, Publish, Room};
 use ferrite_member::{
     Applier, ApplyJob, ApplyTiming, ByKind, Checkpoints, Cut, Input, Keep, Limits, LogDone, LogJob, LogTiming,
     LogWriter, Member, Pace, Place, Progress, Proposal, ReadFailed, Refused, RequestIds, StoreJob, StoreKeeper,
@@ -144,6 +144,10 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
         let shared = state.shared().clone();
         let room = Arc::new(Room::default());
         let client_urls = vec![format!("http://{name}:2379")];
+        let checkpointing = match defect {
+            Some(Defect::RestsNotWritten) => Checkpointing::Never,
+            _ => Checkpointing::AmongOurs,
+        };
         let duties = Duties::new(
             shared.clone(),
             progress.clone(),
@@ -151,7 +155,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             Publish::new(identity.member.0, name, client_urls),
             room.clone(),
             ClusterVersion::new(3, 7),
-            Leases::new(shared.lessor.clone(), defect != Some(Defect::RestsNotWritten), &registry),
+            Leases::new(shared.lessor.clone(), checkpointing, &registry),
             None,
             Arc::new(ByKind::requests(&registry)),
         );

@@ -1,6 +1,7 @@
 //! What duties look at: the state, as far as it has been published.
 
 use ferrite_proto::etcdserverpb::{AlarmMember, AlarmType};
+use ferrite_raft::NodeId;
 use ferrite_state::Shared;
 use ferrite_state::cluster::ClusterVersion;
 
@@ -26,6 +27,17 @@ impl Facts {
     /// Whether nobody else is in the cluster.
     pub fn is_alone(&self, member: u64) -> bool {
         self.0.tables().cluster.members().all(|other| other.id.0 == member)
+    }
+
+    /// Whether everybody who has been started runs Ferrite.
+    pub fn are_all_ferrite(&self) -> bool {
+        self.0.tables().cluster.members().all(|member| member.is_ferrite || member.name.is_empty())
+    }
+
+    /// Whether it is known of a member that it runs Ferrite, or it has not published itself, or is none.
+    pub fn is_known_as_ferrite(&self, id: u64) -> bool {
+        let tables = self.0.tables();
+        tables.cluster.member(NodeId(id)).is_none_or(|member| member.is_ferrite || member.name.is_empty())
     }
 
     /// Whether the member with this id has raised NOSPACE.

@@ -1,6 +1,6 @@
 //! Leases end through the log, in the order of their deadlines; what is left of the others is checkpointed there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,18 @@ const MAX_UNANSWERED_ENTRIES: usize = 2 * ENTRIES_PER_INTERVAL;
 /// Between two tries while proposals are not taken.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whether what is left of leases is written to the log. A leader that runs etcd and was not told to do so renews a lease to
+/// the rest that is there, not to its TTL: beside such a member nothing may be written, and what was is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpointing {
+    /// All members were told to (etcd's feature gate `LeaseCheckpoint`).
+    Always,
+    /// While all members run Ferrite.
+    AmongOurs,
+    /// Told not to.
+    Never,
+}
+
 /// The leader's duties for leases.
 #[derive(Debug)]
 pub struct Leases {
@@ -32,8 +44,9 @@ pub struct Leases {
     next_checkpoint: Duration,
     /// Proposals are not taken before.
     refused_until: Duration,
-    /// What is left of leases is written to the log.
-    are_checkpointed: bool,
+    checkpointing: Checkpointing,
+    /// No rest is in the log or on its way there, and none will be for now.
+    are_reset: bool,
     expired: Counter,
     primary: bool,
     /// Revocations that have been proposed, in that order, as ids count up. At most `MAX_UNANSWERED_REVOKES`.
@@ -57,13 +70,14 @@ pub(super) enum What {
 }
 
 impl Leases {
-    pub fn new(lessor: Arc<SharedLessor>, are_checkpointed: bool, registry: &Registry) -> Leases {
+    pub fn new(lessor: Arc<SharedLessor>, checkpointing: Checkpointing, registry: &Registry) -> Leases {
         let expired = registry.metric(&families::ETCD_DEBUGGING_SERVER_LEASE_EXPIRED_TOTAL, &[]);
         Leases {
             lessor,
             next_checkpoint: Duration::ZERO,
             refused_until: Duration::ZERO,
-            are_checkpointed,
+            checkpointing,
+            are_reset: false,
             expired,
             primary: false,
             revokes: BTreeMap::new(),
@@ -96,7 +110,7 @@ impl Leases {
     /// This member leads, and has applied what it must have. Nobody had led for `outage`.
     pub(super) fn promote(&mut self, now: Duration, outage: Duration) {
         self.lessor.lock().promote(millis(now), outage.as_millis() as u64);
-        (self.primary, self.next_checkpoint) = (true, now);
+        (self.primary, self.next_checkpoint, self.are_reset) = (true, now, false);
     }
 
     /// What has run out by `now`.
@@ -108,16 +122,38 @@ impl Leases {
         due.into_iter().map(What::Revoke).collect()
     }
 
-    /// What has to be checkpointed by `now`.
-    pub(super) fn checkpoints(&mut self, now: Duration) -> Vec<What> {
-        if !self.are_checkpointed || now < self.next_checkpoint.max(self.refused_until) {
+    /// What has to be checkpointed by `now`, or reset.
+    pub(super) fn checkpoints(&mut self, now: Duration, are_among_ours: impl FnOnce() -> bool) -> Vec<What> {
+        if now < self.next_checkpoint.max(self.refused_until) {
             return Vec::new();
         }
         self.next_checkpoint = now + CHECKPOINT_INTERVAL;
         let room = MAX_UNANSWERED_ENTRIES.saturating_sub(self.checkpoints.len()).min(ENTRIES_PER_INTERVAL);
+        let may_be_told = match self.checkpointing {
+            Checkpointing::Always => true,
+            Checkpointing::AmongOurs => are_among_ours(),
+            Checkpointing::Never => false,
+        };
+        if !may_be_told {
+            return self.resets(room);
+        }
+        self.are_reset = false;
         // One entry after the other, so that renewals wait for the lock no longer than one takes.
         let due = (0..room).map(|_| self.lessor.lock().checkpoints_due(millis(now), CHECKPOINTS_PER_ENTRY));
         due.take_while(|checkpoints| !checkpoints.is_empty()).map(What::Checkpoints).collect()
+    }
+
+    /// Takes the rests back that are in the log: so many entries of it.
+    fn resets(&mut self, room: usize) -> Vec<What> {
+        if self.are_reset {
+            return Vec::new();
+        }
+        let told = self.lessor.lock().checkpointed();
+        self.are_reset = told.is_empty() && self.checkpoints.is_empty();
+        let under_way: HashSet<LeaseId> = self.checkpoints.values().flatten().map(|checkpoint| checkpoint.id).collect();
+        let told = told.into_iter().filter(|id| !under_way.contains(id));
+        let resets: Vec<Checkpoint> = told.map(|id| Checkpoint { id, remaining_seconds: 0 }).collect();
+        resets.chunks(CHECKPOINTS_PER_ENTRY).take(room).map(|resets| What::Checkpoints(resets.to_vec())).collect()
     }
 
     /// This was proposed under `id`.
@@ -204,7 +240,7 @@ mod tests {
         for (id, ttl) in (1..).zip(ttls) {
             lessor.grant(lease(id), *ttl).expect("a new lease");
         }
-        let mut duty = Leases::new(Arc::new(SharedLessor::new(lessor)), true, &Registry::new());
+        let mut duty = Leases::new(Arc::new(SharedLessor::new(lessor)), Checkpointing::AmongOurs, &Registry::new());
         duty.promote(at(0), Duration::ZERO);
         duty
     }
@@ -231,7 +267,7 @@ mod tests {
     #[test]
     fn a_revocation_that_nothing_came_of_is_given_up_and_a_checkpoint_is_not() {
         let mut duty = leader(&[3, 100]);
-        let mut told = duty.checkpoints(at(0));
+        let mut told = duty.checkpoints(at(0), || true);
         assert_eq!(told.len(), 1);
         duty.proposed(RequestId(7), told.remove(0), at(0));
         assert_eq!(expired(&mut duty, at(3100)), [lease(1)]);
@@ -239,9 +275,12 @@ mod tests {
         let later = at(3100) + RETRY;
         duty.expire(later);
         assert_eq!(expired(&mut duty, later), [lease(1)]);
-        assert!(duty.checkpoints(later).is_empty(), "it stands in the log, and counts whenever it is committed");
+        assert!(
+            duty.checkpoints(later, || true).is_empty(),
+            "it stands in the log, and counts whenever it is committed"
+        );
         duty.answered(RequestId(7));
-        assert_eq!(duty.checkpoints(later + at(5000)).len(), 1);
+        assert_eq!(duty.checkpoints(later + at(5000), || true).len(), 1);
     }
 
     /// More leases than are written at once: some wait, and no more is under way than may be.
@@ -250,14 +289,42 @@ mod tests {
         let mut duty = leader(&vec![100; 20_000]);
         let mut entries = 0;
         for interval in 0..5 {
-            for told in duty.checkpoints(at(interval * 100)) {
+            for told in duty.checkpoints(at(interval * 100), || true) {
                 entries += 1;
                 duty.proposed(RequestId(entries), told, at(0));
             }
-            assert_eq!(duty.checkpoints(at(interval * 100 + 99)).len(), 0);
+            assert_eq!(duty.checkpoints(at(interval * 100 + 99), || true).len(), 0);
         }
         assert_eq!(entries as usize, MAX_UNANSWERED_ENTRIES);
         duty.answered(RequestId(1));
-        assert_eq!(duty.checkpoints(at(500)).len(), 1);
+        assert_eq!(duty.checkpoints(at(500), || true).len(), 1);
+    }
+
+    #[test]
+    fn beside_a_leader_of_etcd_rests_are_taken_back() {
+        let mut duty = leader(&[100; 2500]);
+        let told: Vec<What> = duty.checkpoints(at(0), || true);
+        for (id, what) in (1..).zip(told) {
+            let What::Checkpoints(checkpoints) = &what else { panic!("nothing ends") };
+            for Checkpoint { id, remaining_seconds } in checkpoints {
+                duty.lessor.lock().checkpoint(*id, *remaining_seconds);
+            }
+            duty.proposed(RequestId(id), what, at(0));
+        }
+        assert!(duty.checkpoints(at(100), || false).is_empty(), "what is under way comes first");
+        (1..=3).for_each(|id| duty.answered(RequestId(id)));
+        let resets = duty.checkpoints(at(200), || false);
+        assert_eq!(resets.len(), 3);
+        for (id, what) in (4..).zip(resets) {
+            let What::Checkpoints(resets) = &what else { panic!("nothing ends") };
+            assert!(resets.iter().all(|reset| reset.remaining_seconds == 0));
+            resets.iter().for_each(|reset| _ = duty.lessor.lock().checkpoint(reset.id, 0));
+            duty.proposed(RequestId(id), what, at(200));
+        }
+        (4..=6).for_each(|id| duty.answered(RequestId(id)));
+        assert!(duty.checkpoints(at(300), || false).is_empty());
+        assert!(duty.are_reset && duty.lessor.lock().checkpointed().is_empty());
+        // Whoever was there has gone.
+        assert!(!duty.checkpoints(at(10_000), || true).is_empty());
     }
 }

@@ -12,7 +12,7 @@ mod space;
 mod version;
 
 pub use compaction::{AutoCompaction, Retention};
-pub use leases::Leases;
+pub use leases::{Checkpointing, Leases};
 pub use publish::Publish;
 pub use space::Room;
 
@@ -153,6 +153,9 @@ impl Duties {
             proposals.push((id, encode(id, &caller, request)));
             id
         };
+        if self.publish.is_done() && !self.facts.is_known_as_ferrite(self.publish.member()) {
+            self.publish.again(now);
+        }
         if let Some(request) = self.publish.request(now) {
             let id = propose(request);
             self.publish.proposed(id);
@@ -173,7 +176,11 @@ impl Duties {
         }
         let expired = self.leases.expired(now);
         // A disk without room keeps what it has for what makes room. Then leases are late if the leader changes.
-        let checkpoints = if self.room.is_short() { Vec::new() } else { self.leases.checkpoints(now) };
+        let checkpoints = if self.room.is_short() {
+            Vec::new()
+        } else {
+            self.leases.checkpoints(now, || self.facts.are_all_ferrite())
+        };
         for what in expired.into_iter().chain(checkpoints) {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);

@@ -1,4 +1,4 @@
-//! A member makes its name and client URLs known through the log: only then is it ready to serve. Then it has applied all
+//! A member makes its name and client URLs known through the log, and that it runs Ferrite: only then is it ready to serve. Then it has applied all
 //! that was committed before it came.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Publish {
 impl Publish {
     /// Publishes `name` and `client_urls` of `member`.
     pub fn new(member: u64, name: String, client_urls: Vec<String>) -> Publish {
-        let attributes = membershippb::Attributes { name, client_urls };
+        let attributes = membershippb::Attributes { name, client_urls, ferrite: true };
         Publish { member, attributes, proposed: Vec::new(), next_try: Some(Duration::ZERO) }
     }
 
@@ -45,6 +45,11 @@ impl Publish {
             member_attributes: Some(self.attributes.clone()),
         };
         Some(pb::InternalRaftRequest { cluster_member_attr_set: Some(request), ..Default::default() })
+    }
+
+    /// What was published is not in the state any more: it came with a snapshot from a member that does not keep all of it.
+    pub(super) fn again(&mut self, now: Duration) {
+        self.next_try.get_or_insert(now);
     }
 
     /// The request is on its way under this id.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrite_member::duty::{Duties, Leases, Publish, Room};
+use ferrite_member::duty::{Checkpointing, Duties, Leases, Publish, Room};
 use ferrite_member::{
     ByKind, Checkpoints, ConfChanged, Input, Limits, Member, MembersProposal, Pace, Progress, Proposal, RequestIds,
     Waiter,
@@ -61,7 +61,7 @@ fn with_leases(
         Publish::new(ME.0, "one".into(), vec!["http://127.0.0.1:2379".into()]),
         Arc::new(Room::default()),
         ClusterVersion::new(3, 7),
-        Leases::new(lessor, true, &registry),
+        Leases::new(lessor, Checkpointing::Always, &registry),
         None,
         Arc::new(ByKind::requests(&registry)),
     );

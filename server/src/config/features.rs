@@ -107,10 +107,10 @@ impl Features {
         self.set[place].or(all).unwrap_or(default)
     }
 
-    /// The same, but true where nobody has turned it off by name: for what is on by default here and not in etcd.
-    pub fn asked(&self, feature: Feature) -> bool {
+    /// How it was set by name, for what goes by another default here than in etcd.
+    pub fn asked(&self, feature: Feature) -> Option<bool> {
         let place = TABLE.iter().position(|(known, ..)| *known == feature).expect("every feature is in the table");
-        self.set[place].unwrap_or(true)
+        self.set[place]
     }
 
     /// Name, stage and state of each, for the metrics.

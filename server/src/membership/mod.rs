@@ -260,7 +260,7 @@ fn own(handle: &Handle) -> Id {
 
 /// A member as Go prints it.
 fn shown(member: &Member) -> String {
-    let Member { id, peer_urls, is_learner, name, client_urls } = member;
+    let Member { id, peer_urls, is_learner, name, client_urls, is_ferrite: _ } = member;
     let (peers, clients) = (peer_urls.join(" "), client_urls.join(" "));
     format!(
         "{{ID:{:x} RaftAttributes:{{PeerURLs:[{peers}] IsLearner:{is_learner}}} Attributes:{{Name:{name} ClientURLs:[{clients}]}}}}",

@@ -91,7 +91,8 @@ mod tests {
             let change = MemberChange::Add { member, as_voter: !is_learner };
             cluster.change(&ConfChange { node, change }, &mut rows).expect("a new member");
             if kind != 'n' {
-                let attributes = membershippb::Attributes { name: id.to_string(), client_urls: Vec::new() };
+                let attributes =
+                    membershippb::Attributes { name: id.to_string(), client_urls: Vec::new(), ferrite: false };
                 let member_attributes = Some(attributes);
                 let set = membershippb::ClusterMemberAttrSetRequest { member_id: id, member_attributes };
                 cluster.set_attributes(&set, &mut rows);

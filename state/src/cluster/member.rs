@@ -17,6 +17,9 @@ pub struct Member {
     pub name: String,
     #[serde(rename = "clientURLs", default, with = "urls", skip_serializing_if = "Vec::is_empty")]
     pub client_urls: Vec<String>,
+    /// It said that it runs Ferrite when it published itself. etcd passes over this, and does not keep it.
+    #[serde(rename = "ferrite", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ferrite: bool,
 }
 
 /// What stands in a conf change: a member, and whether it is a promotion.
@@ -105,6 +108,7 @@ mod tests {
             name: "default".into(),
             client_urls: vec!["http://localhost:2379".into()],
             is_learner: false,
+            is_ferrite: false,
         };
         let cases = [
             (
@@ -114,6 +118,10 @@ mod tests {
             (
                 Member { id: NodeId(1), peer_urls: vec!["u".into()], is_learner: true, ..Default::default() },
                 r#"{"id":1,"peerURLs":["u"],"isLearner":true}"#,
+            ),
+            (
+                Member { id: NodeId(3), peer_urls: vec!["u".into()], is_ferrite: true, ..Default::default() },
+                r#"{"id":3,"peerURLs":["u"],"ferrite":true}"#,
             ),
             (
                 Member { id: NodeId(2), name: "<a>&\u{2028}".into(), ..Default::default() },

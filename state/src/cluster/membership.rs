@@ -242,6 +242,7 @@ impl Cluster {
             Some(member) => {
                 member.name = attributes.name;
                 member.client_urls = attributes.client_urls;
+                member.is_ferrite = attributes.ferrite;
                 rows.push(self.member_row(id));
             }
             None => assert!(self.removed.contains(&id), "member {:x} publishes itself, but never was a member", id.0),
@@ -362,7 +363,11 @@ mod tests {
             check(&[(add(0xab, "a"), Ok(())), (add(2, "b"), Ok(())), (change(2, MemberChange::Remove), Ok(()))]);
         let publish = |member_id, name: &str| membershippb::ClusterMemberAttrSetRequest {
             member_id,
-            member_attributes: Some(membershippb::Attributes { name: name.into(), client_urls: vec!["c".into()] }),
+            member_attributes: Some(membershippb::Attributes {
+                name: name.into(),
+                client_urls: vec!["c".into()],
+                ferrite: false,
+            }),
         };
         let mut rows = Vec::new();
         cluster.set_attributes(&publish(0xab, "one"), &mut rows);
