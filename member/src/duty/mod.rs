@@ -153,7 +153,7 @@ impl Duties {
             proposals.push((id, encode(id, &caller, request)));
             id
         };
-        if self.publish.is_done() && !self.facts.is_known_as_ferrite(self.publish.member()) {
+        if !self.facts.is_known_as_ferrite(self.publish.member()) {
             self.publish.again(now);
         }
         if let Some(request) = self.publish.request(now) {

@@ -17,13 +17,15 @@ pub struct Publish {
     proposed: Vec<RequestId>,
     /// When to propose again; nothing once it is known to have been applied.
     next_try: Option<Duration>,
+    /// It has been applied, once.
+    is_done: bool,
 }
 
 impl Publish {
     /// Publishes `name` and `client_urls` of `member`.
     pub fn new(member: u64, name: String, client_urls: Vec<String>) -> Publish {
         let attributes = membershippb::Attributes { name, client_urls, ferrite: true };
-        Publish { member, attributes, proposed: Vec::new(), next_try: Some(Duration::ZERO) }
+        Publish { member, attributes, proposed: Vec::new(), next_try: Some(Duration::ZERO), is_done: false }
     }
 
     /// Who publishes itself.
@@ -32,7 +34,7 @@ impl Publish {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.next_try.is_none()
+        self.is_done
     }
 
     pub(super) fn request(&mut self, now: Duration) -> Option<pb::InternalRaftRequest> {
@@ -65,8 +67,29 @@ impl Publish {
     /// The entry with this id has been applied.
     pub(super) fn answered(&mut self, id: RequestId) {
         if self.proposed.contains(&id) {
-            self.next_try = None;
+            (self.next_try, self.is_done) = (None, true);
             self.proposed = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_published_again_once() {
+        let at = Duration::from_secs;
+        let mut publish = Publish::new(1, "one".into(), vec![]);
+        assert!(publish.request(at(0)).is_some());
+        publish.proposed(RequestId(5));
+        publish.again(at(0));
+        assert!(publish.request(at(0)).is_none(), "it is on its way");
+        publish.answered(RequestId(5));
+        assert!(publish.is_done() && publish.request(at(9)).is_none());
+        publish.again(at(9));
+        assert!(publish.is_done() && publish.request(at(9)).is_some());
+        publish.again(at(9));
+        assert!(publish.request(at(9)).is_none());
     }
 }

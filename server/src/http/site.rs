@@ -238,7 +238,9 @@ impl Site {
 
 /// Members as JSON, ascending by id.
 fn members<'a>(members: impl IntoIterator<Item = &'a Member>) -> Response<Bytes> {
-    let members: Vec<String> = members.into_iter().map(Member::to_json).collect();
+    // As etcd shows them.
+    let json = |member: &Member| Member { is_ferrite: false, ..member.clone() }.to_json();
+    let members: Vec<String> = members.into_iter().map(json).collect();
     let json = if members.is_empty() { "null\n".to_owned() } else { format!("[{}]\n", members.join(",")) };
     answer::answer(StatusCode::OK, JSON, json)
 }

@@ -374,6 +374,13 @@ mod tests {
         let json = r#"{"id":171,"peerURLs":["a"],"name":"one","clientURLs":["c"]}"#;
         assert_eq!(rows, [row(Table::Members, "ab", json)]);
         rows.clear();
+        let mut ours = publish(0xab, "one");
+        ours.member_attributes.as_mut().unwrap().ferrite = true;
+        cluster.set_attributes(&ours, &mut rows);
+        assert!(cluster.member(NodeId(0xab)).unwrap().is_ferrite);
+        cluster.set_attributes(&publish(0xab, "one"), &mut rows);
+        assert!(!cluster.member(NodeId(0xab)).unwrap().is_ferrite, "its binary was replaced by one of etcd");
+        rows.clear();
         cluster.set_attributes(&publish(2, "two"), &mut rows);
         assert_eq!(rows, []);
     }
