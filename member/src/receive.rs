@@ -4,9 +4,9 @@
 //!                                                                  └──▶ Place ──▶ the store keeper
 //!
 //! What holds: one at a time, and the next can come whatever became of this one: what is ready but never reached the
-//! member, because its sender's connection broke, goes with whoever drops it. Nothing of what runs is touched, and what a crash leaves is removed when the member starts,
-//! unless the log has a record of the snapshot: then it is the store from there on. Whatever is wrong with what arrives is
-//! the sender's to be told.
+//! member, because its sender's connection broke, goes with whoever drops it. Nothing of what runs is touched, and what a
+//! crash leaves is removed when the member starts, unless the log has a record of the snapshot: then it is the store from
+//! there on. Whatever is wrong with what arrives is the sender's to be told.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -155,6 +155,7 @@ impl Client {
         match slot {
             Some(commands) if !commands.outlet.is_closed() => commands.clone(),
             _ => {
+                // Unbounded, because whoever calls does not wait: see `Commands` for why it stays short.
                 let (outlet, commands) = mpsc::unbounded_channel();
                 let session = session::Session::new(self.wire.clone(), self.scope.require_leader, outlet.downgrade());
                 tokio::spawn(session.run(commands));

@@ -1,6 +1,6 @@
 //! Leases end through the log, in the order of their deadlines; what is left of the others is checkpointed there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::RETRY;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 /// Checkpoints in one entry.
 const CHECKPOINTS_PER_ENTRY: usize = 1000;
-/// Such entries each interval: 50,000 leases a second, which costs a member less than a tenth of a core. What does
+/// Such entries each interval: 50,000 leases a second, which costs a leader about a tenth of a core. What does
 /// not fit waits for the next one.
 const ENTRIES_PER_INTERVAL: usize = 5;
 /// Entries of checkpoints that may be proposed and not yet applied. Full: the log is slow, and is given no more to do.
@@ -45,8 +45,8 @@ pub struct Leases {
     /// Proposals are not taken before.
     refused_until: Duration,
     checkpointing: Checkpointing,
-    /// No rest is in the log or on its way there, and none will be for now.
-    are_reset: bool,
+    /// Rests that have to be taken back.
+    resets: Resets,
     expired: Counter,
     primary: bool,
     /// Revocations that have been proposed, in that order, as ids count up. At most `MAX_UNANSWERED_REVOKES`.
@@ -60,6 +60,17 @@ pub struct Leases {
 struct Revoke {
     since: Duration,
     lease: LeaseId,
+}
+
+/// How far rests have been taken back that may not be in the log.
+#[derive(Debug)]
+enum Resets {
+    /// It is not known which there are.
+    Unknown,
+    /// Those of these leases, at most all, and perhaps some that have come meanwhile.
+    Left(Vec<LeaseId>),
+    /// None is in the log or on its way there, and none will be for now.
+    Done,
 }
 
 /// What a lease duty has proposed.
@@ -77,7 +88,7 @@ impl Leases {
             next_checkpoint: Duration::ZERO,
             refused_until: Duration::ZERO,
             checkpointing,
-            are_reset: false,
+            resets: Resets::Unknown,
             expired,
             primary: false,
             revokes: BTreeMap::new(),
@@ -110,7 +121,7 @@ impl Leases {
     /// This member leads, and has applied what it must have. Nobody had led for `outage`.
     pub(super) fn promote(&mut self, now: Duration, outage: Duration) {
         self.lessor.lock().promote(millis(now), outage.as_millis() as u64);
-        (self.primary, self.next_checkpoint, self.are_reset) = (true, now, false);
+        (self.primary, self.next_checkpoint, self.resets) = (true, now, Resets::Unknown);
     }
 
     /// What has run out by `now`.
@@ -135,25 +146,33 @@ impl Leases {
             Checkpointing::Never => false,
         };
         if !may_be_told {
-            return self.resets(room);
+            return self.take_back(room);
         }
-        self.are_reset = false;
+        self.resets = Resets::Unknown;
         // One entry after the other, so that renewals wait for the lock no longer than one takes.
         let due = (0..room).map(|_| self.lessor.lock().checkpoints_due(millis(now), CHECKPOINTS_PER_ENTRY));
         due.take_while(|checkpoints| !checkpoints.is_empty()).map(What::Checkpoints).collect()
     }
 
-    /// Takes the rests back that are in the log: so many entries of it.
-    fn resets(&mut self, room: usize) -> Vec<What> {
-        if self.are_reset {
-            return Vec::new();
+    /// Takes the rests back that are in the log, at most so many entries of them. All leases are looked at twice: to find
+    /// those that have one, and to see that none is left.
+    fn take_back(&mut self, room: usize) -> Vec<What> {
+        if matches!(self.resets, Resets::Unknown) {
+            // What is under way would come behind it.
+            if !self.checkpoints.is_empty() {
+                return Vec::new();
+            }
+            let told = self.lessor.lock().checkpointed();
+            self.resets = if told.is_empty() { Resets::Done } else { Resets::Left(told) };
         }
-        let told = self.lessor.lock().checkpointed();
-        self.are_reset = told.is_empty() && self.checkpoints.is_empty();
-        let under_way: HashSet<LeaseId> = self.checkpoints.values().flatten().map(|checkpoint| checkpoint.id).collect();
-        let told = told.into_iter().filter(|id| !under_way.contains(id));
-        let resets: Vec<Checkpoint> = told.map(|id| Checkpoint { id, remaining_seconds: 0 }).collect();
-        resets.chunks(CHECKPOINTS_PER_ENTRY).take(room).map(|resets| What::Checkpoints(resets.to_vec())).collect()
+        let Resets::Left(told) = &mut self.resets else { return Vec::new() };
+        let count = told.len().min(room * CHECKPOINTS_PER_ENTRY);
+        let resets: Vec<Checkpoint> =
+            told.drain(told.len() - count..).map(|id| Checkpoint { id, remaining_seconds: 0 }).collect();
+        if told.is_empty() {
+            self.resets = Resets::Unknown;
+        }
+        resets.chunks(CHECKPOINTS_PER_ENTRY).map(|resets| What::Checkpoints(resets.to_vec())).collect()
     }
 
     /// This was proposed under `id`.
@@ -323,7 +342,7 @@ mod tests {
         }
         (4..=6).for_each(|id| duty.answered(RequestId(id)));
         assert!(duty.checkpoints(at(300), || false).is_empty());
-        assert!(duty.are_reset && duty.lessor.lock().checkpointed().is_empty());
+        assert!(matches!(duty.resets, Resets::Done) && duty.lessor.lock().checkpointed().is_empty());
         // Whoever was there has gone.
         assert!(!duty.checkpoints(at(10_000), || true).is_empty());
     }

@@ -125,8 +125,11 @@ impl Duties {
     }
 
     /// A heartbeat has gone by, whoever leads.
-    pub(crate) fn tick(&self, now: Duration) {
+    pub(crate) fn tick(&mut self, now: Duration) {
         self.leases.tick(now);
+        if !self.facts.is_known_as_ferrite(self.publish.member()) {
+            self.publish.again(now);
+        }
     }
 
     /// The entry that a duty proposed under `id` has been applied.
@@ -153,9 +156,6 @@ impl Duties {
             proposals.push((id, encode(id, &caller, request)));
             id
         };
-        if !self.facts.is_known_as_ferrite(self.publish.member()) {
-            self.publish.again(now);
-        }
         if let Some(request) = self.publish.request(now) {
             let id = propose(request);
             self.publish.proposed(id);

@@ -1,5 +1,5 @@
-//! A member makes its name and client URLs known through the log, and that it runs Ferrite: only then is it ready to serve. Then it has applied all
-//! that was committed before it came.
+//! A member makes its name and client URLs known through the log, and that it runs Ferrite: only then is it ready to serve.
+//! Then it has applied all that was committed before it came.
 
 use std::time::Duration;
 

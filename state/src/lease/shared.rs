@@ -6,7 +6,7 @@ use super::{LeaseId, Lessor, NotPrimary, Renewal, TimeToLive};
 use crate::clock::Millis;
 
 /// One lessor behind one short lock, so that a renewal never waits for apply: whoever holds the lock does a few look-ups and
-/// gives it back. Only promotion, which visits every lease, holds it for longer (a tenth of a second for a million leases).
+/// gives it back. Only promotion, which visits every lease, holds it for longer (a quarter of a second for a million leases).
 #[derive(Debug)]
 pub struct SharedLessor {
     lessor: Mutex<Lessor>,

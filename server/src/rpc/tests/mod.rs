@@ -365,6 +365,7 @@ fn an_answer_that_nobody_takes_is_dropped() {
         let (response, mut stream) = send.send_request(Client::request(RANGE, &[]), false).unwrap();
         stream.send_data(request.into(), true).unwrap();
         let mut body = response.await.unwrap().into_body();
+        // On the paused clock: the time that the server gives a client has passed when nothing else can go on.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let error = loop {
             match body.data().await.expect("the answer is incomplete") {
