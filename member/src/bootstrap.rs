@@ -236,8 +236,6 @@ pub fn open<V: Vfs>(
         ..Config::new(ids.member)
     };
     let snapshots = SnapshotFiles::open(vfs.clone(), &directories.snapshots)?;
-    // What had arrived is a store by now, or nothing comes of it.
-    snapshots.remove_received_before(Index(u64::MAX))?;
     Ok(Parts {
         ids,
         raft: RawNode::with_logger(config, raft_log, logger)?,

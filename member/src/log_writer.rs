@@ -110,7 +110,6 @@ impl<V: Vfs> LogWriter<V> {
             done.syncs += 1;
             if installed > before {
                 self.give_up_log(installed)?;
-                self.snapshots.remove_received_before(installed)?;
             }
         }
         done.checkpointed = self.checkpoint()?;

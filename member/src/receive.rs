@@ -1,7 +1,11 @@
 //! A snapshot that arrives: a whole database, made into a store and a state beside those that run.
 //!
-//!   pieces ──▶ snap/tmp-… ──synced──▶ snap/<index>.snap.db ──▶ store.<index> ──▶ state ──▶ Prepared, for the member
-//!                                                                  └──▶ Place ──▶ the store keeper
+//!   pieces ──▶ snap/tmp-… ──▶ store.<index>, synced ──▶ state ──▶ Prepared, for the member
+//!                                    └──▶ Place ──▶ the store keeper
+//!
+//! The database is not synced, nor written out early: it is read once, at once, and goes. Unless memory is short it never
+//! reaches the disk, and then takes nothing of it when it goes, either: to free a gigabyte delays what others sync by tens
+//! of milliseconds.
 //!
 //! What holds: one at a time, and the next can come whatever became of this one: what is ready but never reached the
 //! member, because its sender's connection broke, goes with whoever drops it. Nothing of what runs is touched, and what a
@@ -176,8 +180,7 @@ impl<V: Vfs> Receiver<V> {
     pub fn begin(&self, meta: &SnapshotMeta) -> Result<Arriving<V>, ReceiveError> {
         self.place.reserve()?;
         let path = self.directories.snapshots.join(format!("tmp-{:016x}.snap.db", meta.index.0));
-        let opened = self.vfs.open(&path, Mode::Create).and_then(|file| file.set_len(0).map(|()| file));
-        match opened {
+        match self.create(&path) {
             Ok(file) => {
                 Ok(Arriving { receiver: self.clone(), meta: meta.clone(), path, file, length: 0, is_ready: false })
             }
@@ -186,6 +189,14 @@ impl<V: Vfs> Receiver<V> {
                 Err(error.into())
             }
         }
+    }
+
+    /// A new file, even where one has been left: ext4 writes out early what replaces the content of another.
+    fn create(&self, path: &Path) -> vfs::Result<V::File> {
+        if self.vfs.exists(path)? {
+            self.vfs.remove_file(path)?;
+        }
+        self.vfs.open(path, Mode::CreateNew)
     }
 
     /// Makes a store of a database, and loads it.
@@ -223,19 +234,13 @@ impl<V: Vfs> Arriving<V> {
     /// Writes the next piece.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), ReceiveError> {
         self.file.write_at(piece, self.length)?;
-        self.file.start_writeback(self.length, piece.len() as u64);
         self.length += piece.len() as u64;
         Ok(())
     }
 
-    /// All has arrived: makes it durable, and all of it ready. Takes as long as reading it, and writing it again.
+    /// All has arrived: makes a store of it that is durable, and ready. Takes as long as reading it, and writing it again.
     pub fn finish(mut self) -> Result<Prepared, ReceiveError> {
         let Receiver { vfs, directories, .. } = &self.receiver.clone();
-        self.file.sync_data()?;
-        let database = directories.snapshots.join(format!("{:016x}.snap.db", self.meta.index.0));
-        vfs.rename(&self.path, &database)?;
-        self.path = database;
-        vfs.sync_dir(&directories.snapshots)?;
         let prepared = self.receiver.prepare(&self.path, &self.meta);
         if prepared.is_err() {
             // It takes space, and is no use. What is wrong with the database counts.

@@ -147,17 +147,6 @@ impl<V: Vfs> SnapshotFiles<V> {
         }
         Ok(oldest.len())
     }
-
-    /// Removes the databases that were received for snapshots before `index`.
-    pub fn remove_received_before(&self, index: Index) -> Result<(), SnapError> {
-        for name in self.vfs.read_dir(&self.dir)? {
-            let received = name.strip_suffix(".snap.db").and_then(|hex| u64::from_str_radix(hex, 16).ok());
-            if received.is_some_and(|received| received < index.0) {
-                self.vfs.remove_file(&self.dir.join(name))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -205,19 +194,13 @@ mod tests {
         for (term, index) in [(1, 5), (1, 16), (2, 10)] {
             files.save(&snapshot(term, index)).unwrap();
         }
-        for name in ["tmp123", "db.tmp.7", "0000000000000009.snap.db", "000000000000000a.snap.db", "db"] {
+        for name in ["tmp123", "tmp-000000000000000a.snap.db", "db.tmp.7", "db"] {
             disk.open(&dir().join(name), Mode::Create).unwrap();
         }
         assert_eq!(files.purge(2).unwrap(), 1);
         assert_eq!(files.purge(2).unwrap(), 0);
-        files.remove_received_before(Index(10)).unwrap();
         super::SnapshotFiles::open(disk.clone(), dir()).unwrap();
-        let expected = [
-            "0000000000000001-0000000000000010.snap",
-            "0000000000000002-000000000000000a.snap",
-            "000000000000000a.snap.db",
-            "db",
-        ];
+        let expected = ["0000000000000001-0000000000000010.snap", "0000000000000002-000000000000000a.snap", "db"];
         assert_eq!(disk.read_dir(dir()).unwrap(), expected);
     }
 

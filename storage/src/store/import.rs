@@ -3,6 +3,10 @@
 //!   rows ──▶ *.rows
 //!   key  ──▶ frames ──full──▶ sealed segment, … ──all synced──▶ MANIFEST: now it is a store
 //!
+//! The disk may be shared with a log, and what is on its way to the device is in the way of each sync of that log. So
+//! little of it is at a time, and files are synced many at once: each sync makes the file system write down what it
+//! knows of all files, for which all syncs wait.
+//!
 //! What holds: records and rows are taken over byte for byte, and a directory without a MANIFEST is no store, so that a
 //! crash leaves one as a whole or none. What entry did what is not known: all segments stand for all entries up to the
 //! one that the database is whole up to, and are marked as rewritten.
@@ -22,11 +26,13 @@ use super::segment::Spare;
 use super::{Identity, Options, Store};
 use crate::bbolt::{Database, DatabaseError};
 use crate::effect::checksum_of;
-use crate::vfs::{File, Vfs};
+use crate::vfs::{File, Mode, Vfs};
 use crate::{Revision, RowChange, Table};
 
-/// Frames are about this long.
+/// Frames are at most about this long.
 const FRAME_BYTES: usize = 256 << 10;
+/// Sealed segments that are synced together.
+pub(super) const SEGMENTS_PER_SYNC: usize = 16;
 
 /// A value has fewer bytes: one bit of its length says tombstone.
 const MAX_VALUE_BYTES: usize = (1 << 31) - 1;
@@ -138,13 +144,15 @@ fn parse_revision(key: &[u8]) -> Option<(Revision, bool)> {
     possible.then_some((Revision { main, sub }, tombstone))
 }
 
-/// Writes records into segments, each durable when it is full.
+/// Writes records into segments, which are all durable in the end.
 struct SegmentWriter<'a, V: Vfs> {
     home: &'a Home<V>,
     span: Span,
     segment_bytes: u64,
     next_id: u64,
     sealed: Vec<SealedEntry>,
+    /// Those that are not durable.
+    unsynced: Vec<V::File>,
     /// The segment that is being written.
     open: Option<OpenSegment<V>>,
     frame: FrameBuilder,
@@ -153,18 +161,30 @@ struct SegmentWriter<'a, V: Vfs> {
 struct OpenSegment<V: Vfs> {
     id: u64,
     file: V::File,
+    /// Where the last frame begins, which is on its way to the device, and where it ends.
+    last: u64,
     position: u64,
 }
 
 impl<'a, V: Vfs> SegmentWriter<'a, V> {
     fn new(home: &'a Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<'a, V> {
         let frame = FrameBuilder::default();
-        SegmentWriter { home, span, segment_bytes, next_id: 1, sealed: Vec::new(), open: None, frame }
+        SegmentWriter {
+            home,
+            span,
+            segment_bytes,
+            next_id: 1,
+            sealed: Vec::new(),
+            unsynced: Vec::new(),
+            open: None,
+            frame,
+        }
     }
 
     fn push(&mut self, revision: Revision, tombstone: bool, value: &[u8]) -> Result<(), StoreError> {
         let length = record_bytes(value.len());
-        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > FRAME_BYTES {
+        let most = FRAME_BYTES.min(self.segment_bytes as usize);
+        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > most {
             self.flush()?;
         }
         self.frame.push_record(revision, tombstone, checksum_of(revision, tombstone, value), value);
@@ -181,29 +201,36 @@ impl<'a, V: Vfs> SegmentWriter<'a, V> {
             None => {
                 let id = self.next_id;
                 self.next_id += 1;
-                let space = self.segment_bytes.max(HEADER_BYTES as u64 + length);
-                let file = self.home.create(&segment_name(id), space)?;
+                // Without taking space for it first: what is too much would have to be given back.
+                let path = self.home.path(&segment_name(id));
+                let file = self.home.vfs.open(&path, Mode::CreateNew).map_err(|error| self.home.full_or(error))?;
                 let header =
                     FileHeader { kind: FileKind::Segment, id, index: self.span.first.0, body_bytes: 0, body_crc: 0 };
-                file.write_at(&header.encode(), 0)?;
-                self.open.insert(OpenSegment { id, file, position: HEADER_BYTES as u64 })
+                file.write_at(&header.encode(), 0).map_err(|error| self.home.full_or(error))?;
+                self.open.insert(OpenSegment { id, file, last: 0, position: HEADER_BYTES as u64 })
             }
         };
         let (bytes, ..) = self.frame.finish(open.position, Some(self.span));
-        open.file.write_at(bytes, open.position)?;
+        open.file.write_at(bytes, open.position).map_err(|error| self.home.full_or(error))?;
         open.file.start_writeback(open.position, bytes.len() as u64);
-        open.position += bytes.len() as u64;
+        // The one before it must have left: this one goes while the next is made.
+        open.file.wait_writeback(open.last, open.position - open.last)?;
+        (open.last, open.position) = (open.position, open.position + length);
         self.frame.clear();
         Ok(())
     }
 
     fn seal(&mut self) -> Result<(), StoreError> {
-        if let Some(OpenSegment { id, file, position }) = self.open.take() {
-            file.set_len(position)?;
-            file.sync_data()?;
+        if let Some(OpenSegment { id, file, last, position }) = self.open.take() {
+            file.wait_writeback(last, position - last)?;
+            self.unsynced.push(file);
             self.sealed.push(SealedEntry { id, span: self.span, bytes: position });
         }
-        Ok(())
+        if self.unsynced.len() >= SEGMENTS_PER_SYNC { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.unsynced.drain(..).try_for_each(|file| Ok(file.sync_data()?))
     }
 
     /// The segments, and the number of the next file.
@@ -212,6 +239,7 @@ impl<'a, V: Vfs> SegmentWriter<'a, V> {
             self.flush()?;
         }
         self.seal()?;
+        self.sync()?;
         Ok((self.sealed, self.next_id))
     }
 }

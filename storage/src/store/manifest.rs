@@ -175,7 +175,7 @@ impl<V: Vfs> Home<V> {
         file.allocate(0, bytes).map_err(|error| self.full_or(error))
     }
 
-    fn full_or(&self, error: vfs::Error) -> StoreError {
+    pub(super) fn full_or(&self, error: vfs::Error) -> StoreError {
         if error.is_full() { StoreError::Full { dir: self.dir.clone() } } else { error.into() }
     }
 }

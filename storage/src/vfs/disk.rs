@@ -170,6 +170,10 @@ impl File for DiskFile {
         sys::start_writeback(&self.file, offset, length);
     }
 
+    fn wait_writeback(&self, offset: u64, length: u64) -> Result<()> {
+        sys::wait_writeback(&self.file, offset, length).map_err(self.failed("write"))
+    }
+
     fn map(&self) -> Result<Mapping> {
         sys::map(&self.file).map(Mapping::mapped).map_err(self.failed("map"))
     }
@@ -191,6 +195,8 @@ mod tests {
         assert_eq!(Disk.open(&path, Mode::CreateNew).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         file.write_at(b"456", 3).unwrap();
         file.start_writeback(0, 6);
+        file.wait_writeback(0, 6).unwrap();
+        file.wait_writeback(6, 1 << 40).unwrap();
         file.allocate(0, 10).unwrap();
         file.sync_data().unwrap();
         let mut buffer = [9; 20];

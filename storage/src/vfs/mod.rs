@@ -109,6 +109,10 @@ pub trait File: Debug + Send + Sync + 'static {
     /// Asks that a range be written out soon, so that a later sync finds little to do. Promises nothing, never waits
     /// for the device, and is no error where it is not possible.
     fn start_writeback(&self, offset: u64, length: u64);
+    /// Waits until what was [started](File::start_writeback) in a range has left for the device, so that no more than is
+    /// wanted is on its way: a sync of another file waits behind it. Makes nothing durable, and does not wait where that
+    /// is not possible.
+    fn wait_writeback(&self, offset: u64, length: u64) -> Result<()>;
     /// The whole file as memory. Only for files that nobody will write to or cut again.
     fn map(&self) -> Result<Mapping>;
 }

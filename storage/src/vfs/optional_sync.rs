@@ -96,6 +96,10 @@ impl<F: File> File for OptionalSyncFile<F> {
         self.file.start_writeback(offset, length);
     }
 
+    fn wait_writeback(&self, offset: u64, length: u64) -> Result<()> {
+        self.file.wait_writeback(offset, length)
+    }
+
     fn map(&self) -> Result<Mapping> {
         self.file.map()
     }

@@ -33,6 +33,23 @@ pub(super) fn start_writeback(file: &File, offset: u64, length: u64) {
     unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
+/// Waits for the pages of a range that are being written out. A page that could not be written is told of here, and then
+/// not by the next sync any more: this error counts as much as that of a sync.
+pub(super) fn wait_writeback(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return Ok(()) };
+    // SAFETY: the descriptor is open while `file` is borrowed; no memory is passed.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WAIT_BEFORE) };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Not possible here, or not allowed.
+        Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EPERM) => Ok(()),
+        _ => Err(error),
+    }
+}
+
 /// Lets go of the memory pages that a mapping has touched. They come back from the file when they are touched again.
 pub(super) fn release(map: &memmap2::Mmap) {
     // SAFETY: the mapping is shared and read-only, so its pages hold nothing that the file does not; what reads them

@@ -442,6 +442,10 @@ impl File for LyingFile {
 
     fn start_writeback(&self, _offset: u64, _length: u64) {}
 
+    fn wait_writeback(&self, _offset: u64, _length: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn map(&self) -> Result<Mapping> {
         Ok(Mapping::held(self.disk.0.lock().image.content(self.file).visible()))
     }
