@@ -123,7 +123,7 @@ impl Setup {
             if let Some(status) = server.child.try_wait()? {
                 return Err(StartError::Ended(format!("{status}; {}", self.log().display())));
             }
-            if tokio::time::timeout(patience, probe(&self.endpoint())).await.is_ok_and(|r| r.is_ok()) {
+            if tokio::time::timeout(PROBE_PATIENCE, probe(&self.endpoint())).await.is_ok_and(|r| r.is_ok()) {
                 break;
             }
             if begin.elapsed() > patience {
@@ -155,6 +155,9 @@ impl Setup {
 
 /// How often a starting server is asked whether it serves.
 const POLL: Duration = Duration::from_millis(2);
+/// Then it is asked again: what a member is asked before it knows of a leader can wait until it times out after seconds,
+/// though the member has long been ready.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
 
 async fn probe(endpoint: &str) -> Result<(), CallError> {
     let connection = Connection::open(endpoint).await?;

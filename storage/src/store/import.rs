@@ -4,8 +4,7 @@
 //!   key  ──▶ frames ──full──▶ sealed segment, … ──all synced──▶ MANIFEST: now it is a store
 //!
 //! The disk may be shared with a log, and what is on its way to the device is in the way of each sync of that log. So
-//! little of it is at a time, and files are synced many at once: each sync makes the file system write down what it
-//! knows of all files, for which all syncs wait.
+//! little of it is at a time.
 //!
 //! What holds: records and rows are taken over byte for byte, and a directory without a MANIFEST is no store, so that a
 //! crash leaves one as a whole or none. What entry did what is not known: all segments stand for all entries up to the
@@ -29,10 +28,8 @@ use crate::effect::checksum_of;
 use crate::vfs::{File, Mode, Vfs};
 use crate::{Revision, RowChange, Table};
 
-/// Frames are at most about this long.
+/// Frames are about this long.
 const FRAME_BYTES: usize = 256 << 10;
-/// Sealed segments that are synced together.
-pub(super) const SEGMENTS_PER_SYNC: usize = 16;
 
 /// A value has fewer bytes: one bit of its length says tombstone.
 const MAX_VALUE_BYTES: usize = (1 << 31) - 1;
@@ -144,15 +141,13 @@ fn parse_revision(key: &[u8]) -> Option<(Revision, bool)> {
     possible.then_some((Revision { main, sub }, tombstone))
 }
 
-/// Writes records into segments, which are all durable in the end.
+/// Writes records into segments, each durable when it is full.
 struct SegmentWriter<'a, V: Vfs> {
     home: &'a Home<V>,
     span: Span,
     segment_bytes: u64,
     next_id: u64,
     sealed: Vec<SealedEntry>,
-    /// Those that are not durable.
-    unsynced: Vec<V::File>,
     /// The segment that is being written.
     open: Option<OpenSegment<V>>,
     frame: FrameBuilder,
@@ -169,22 +164,12 @@ struct OpenSegment<V: Vfs> {
 impl<'a, V: Vfs> SegmentWriter<'a, V> {
     fn new(home: &'a Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<'a, V> {
         let frame = FrameBuilder::default();
-        SegmentWriter {
-            home,
-            span,
-            segment_bytes,
-            next_id: 1,
-            sealed: Vec::new(),
-            unsynced: Vec::new(),
-            open: None,
-            frame,
-        }
+        SegmentWriter { home, span, segment_bytes, next_id: 1, sealed: Vec::new(), open: None, frame }
     }
 
     fn push(&mut self, revision: Revision, tombstone: bool, value: &[u8]) -> Result<(), StoreError> {
         let length = record_bytes(value.len());
-        let most = FRAME_BYTES.min(self.segment_bytes as usize);
-        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > most {
+        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > FRAME_BYTES {
             self.flush()?;
         }
         self.frame.push_record(revision, tombstone, checksum_of(revision, tombstone, value), value);
@@ -223,14 +208,10 @@ impl<'a, V: Vfs> SegmentWriter<'a, V> {
     fn seal(&mut self) -> Result<(), StoreError> {
         if let Some(OpenSegment { id, file, last, position }) = self.open.take() {
             file.wait_writeback(last, position - last)?;
-            self.unsynced.push(file);
+            file.sync_data()?;
             self.sealed.push(SealedEntry { id, span: self.span, bytes: position });
         }
-        if self.unsynced.len() >= SEGMENTS_PER_SYNC { self.sync() } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.unsynced.drain(..).try_for_each(|file| Ok(file.sync_data()?))
+        Ok(())
     }
 
     /// The segments, and the number of the next file.
@@ -239,7 +220,6 @@ impl<'a, V: Vfs> SegmentWriter<'a, V> {
             self.flush()?;
         }
         self.seal()?;
-        self.sync()?;
         Ok((self.sealed, self.next_id))
     }
 }

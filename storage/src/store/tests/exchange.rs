@@ -3,7 +3,6 @@
 use super::*;
 use crate::bbolt::Database;
 use crate::store::export::{CONSISTENT_INDEX, RECORDS, TERM};
-use crate::store::import::SEGMENTS_PER_SYNC;
 use crate::vfs::lying::Survival;
 use crate::vfs::{File, Mode, Vfs};
 
@@ -61,9 +60,7 @@ fn check_database(bytes: &[u8], model: &Model, applied: Index, dead: &BTreeSet<R
 }
 
 fn import(disk: &LyingDisk) -> Result<Imported, ImportError> {
-    // A segment for each record.
-    let options = Options { segment_bytes: 1, ..SMALL };
-    Store::import(disk, Path::new(DATABASE), Path::new(NEW), IDENTITY, options)
+    Store::import(disk, Path::new(DATABASE), Path::new(NEW), IDENTITY, SMALL)
 }
 
 fn open_new(disk: &LyingDisk, whole_up_to: Index) -> Opening {
@@ -152,17 +149,11 @@ fn a_store_made_of_a_database_goes_on_like_the_one_it_came_from() {
 #[test]
 fn a_crash_leaves_a_whole_store_or_none() {
     let model = Model::new(5, 120);
+    let (bytes, dead) = database(&model, 120);
     let disk = disk();
-    let mut run = Run::new(&model, &disk, create(&disk, SMALL).unwrap());
-    run.append(120);
-    run.write_all();
-    let (bytes, dead) = (write(complete(run.store.cut())), run.dead.clone());
-    let disk = self::disk();
     put(&disk, &bytes);
     let begun = disk.operations();
     import(&disk).unwrap();
-    let segments = disk.read_dir(Path::new(NEW)).unwrap().iter().filter(|name| name.ends_with(".seg")).count();
-    assert!(segments > SEGMENTS_PER_SYNC, "some are synced before the others are there: {segments}");
     let (done, mut history, mut dice) = (disk.operations(), disk.history(), Dice::new(5));
     let mut whole = 0;
     while history.step().is_some() {
