@@ -448,7 +448,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Gone(id) => self.raft.report_gone(id),
             Input::SnapshotSent { to, arrived } => {
                 self.snapshots_out.sent(to, arrived, now);
-                self.duties.tell_again();
+                if arrived {
+                    self.duties.tell_again();
+                }
                 self.raft.report_snapshot(to, arrived);
             }
             Input::TransferLeader(to) => self.raft.transfer_leader(to),
@@ -653,7 +655,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if self.duties.is_primary() {
             self.clock.silence.end();
         }
-        for (id, data) in self.duties.proposals(now, self.clock.silence.lasted()) {
+        let Pace { heartbeat, election_ticks } = self.clock.pace;
+        for (id, data) in self.duties.proposals(now, self.clock.silence.lasted(), heartbeat * election_ticks) {
             match self.raft.propose(data) {
                 Ok(()) => self.proposals.proposed.push((id, Waits::Duty)),
                 // Leadership is being handed over, and may come to nothing.

@@ -191,7 +191,6 @@ fn wire<V: Vfs>(
         catch_up: config.member.snapshot_catchup_entries,
     };
     let checkpoints = Checkpoints::new(limits, checkpoint);
-    door.signals.doubt.set_pace(config.heartbeat());
     let pace = Pace { heartbeat: config.heartbeat(), election_ticks: election_ticks(config) };
     let member = Member::new(raft, pace, checkpoints, duties, progress.clone(), clock.now());
     let keep =

@@ -65,11 +65,12 @@ pub async fn renew_here(handle: &Handle, id: i64) -> Result<i64, LeaseCallError>
     let lessor = &handle.state().lessor;
     let give_up = Instant::now() + handle.timeout();
     let mut is_confirmed = false;
-    let doubts = handle.signals().doubt.doubts(handle.now());
-    if lessor.is_primary() && (!handle.limits().renews_at_once || doubts.is_some()) {
+    let assurance = &handle.signals().assurance;
+    let begun = handle.now();
+    if lessor.is_primary() && !(handle.limits().renews_at_once && assurance.is_fresh(begun)) {
         handle.confirm_read().await?;
         is_confirmed = true;
-        handle.signals().doubt.confirmed(doubts);
+        assurance.confirmed(begun);
     }
     loop {
         match lessor.renew(id, handle.now())? {
@@ -83,11 +84,12 @@ pub async fn renew_here(handle: &Handle, id: i64) -> Result<i64, LeaseCallError>
                 handle.confirm_read().await?;
                 is_confirmed = true;
             }
-            Renewal::ClearCheckpoint => clear_checkpoint(handle, id).await?,
+            Renewal::ClearCheckpoint if Instant::now() < give_up => clear_checkpoint(handle, id).await?,
             // Its revocation is on its way, if we still lead. Another one of ours could be handed on to a new leader,
             // which has given the lease its time again.
             Renewal::Expired if Instant::now() < give_up => sleep(PAUSE).await,
-            Renewal::Expired => return Err(CallError::TimedOut.into()),
+            // Or the log is so slow that there is a new rest in it each time.
+            Renewal::Expired | Renewal::ClearCheckpoint => return Err(CallError::TimedOut.into()),
         }
     }
 }

@@ -5,7 +5,6 @@ pub mod banner;
 pub mod call_metrics;
 pub mod config;
 pub mod discovery;
-pub mod doubt;
 pub mod end;
 pub mod grpc;
 pub mod halt;

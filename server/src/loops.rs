@@ -22,13 +22,12 @@ use ferrite_member::{
 };
 use ferrite_peer::Transport;
 use ferrite_raft::{Body, Index, Message};
-use ferrite_state::clock::Millis;
+use ferrite_state::lease::Assurance;
 use ferrite_storage::vfs::Vfs;
 use parking_lot::Mutex;
 
 use tokio::sync::watch;
 
-use crate::doubt::Doubt;
 use crate::handle::{MemberInput, ProposalAnswer, ReadAnswer};
 use crate::peers::{Lane, SnapshotSender};
 use crate::post::{Post, Reply};
@@ -69,8 +68,8 @@ pub struct Signals {
     pub published: AtomicBool,
     /// The disk has been at work on one save for an election timeout.
     pub disk_stalls: AtomicBool,
-    /// Whether a leader may be sure that it still leads.
-    pub doubt: Doubt,
+    /// Whether leases may be renewed without asking the others.
+    pub assurance: Assurance,
     /// What is applied is new enough for any read: see [`Member::reads_need_no_round`].
     pub reads_at_once: AtomicBool,
     /// Whether the log and the store found room for their next files.
@@ -205,7 +204,6 @@ impl MemberLoop {
             }
         }
         let now = self.clock.now();
-        signals.doubt.turn(Millis(now.as_millis() as u64));
         let mut out = member.turn(now, &mut self.arrived);
         let leader = member.leader().map_or(0, |leader| leader.0);
         signals.leader.store(leader, Ordering::Relaxed);

@@ -4,8 +4,8 @@
 //!   grant ──▶ attach ──▶ renew, renew, … ──▶ silence ──▶ ended
 //!                                      └──▶ revoke  ──▶ ended
 //!
-//! A renewal is served as production serves it: the leader makes sure that it leads, then renews, and if the log holds a
-//! smaller rest, clears that first. What holds: a lease that was promised for its TTL lives that long from when the promise
+//! A renewal is served as production serves it: the leader makes sure that it leads, if it has not a moment ago, then renews,
+//! and if the log holds a smaller rest, clears that first. What holds: a lease that was promised for its TTL lives that long from when the promise
 //! was asked for, by the fastest clock there may be; and its key does as well, of which the history is told.
 
 use std::time::Duration;
@@ -269,7 +269,10 @@ impl Leases {
             return;
         };
         let ticket = self.wait(number, LeaseErrand::Confirm, cluster.now);
-        if cluster.confirm(leader, ticket) {
+        let is_sure = cluster.life(leader).is_some_and(|life| life.assurance.is_fresh(life.clock.millis(cluster.now)));
+        if is_sure {
+            self.renewed(number, leader, cluster);
+        } else if cluster.confirm(leader, ticket) {
             // It cannot find that the lease has ended early: that is found where it ends.
             self.confirmed(number, leader, true, cluster);
         }
@@ -280,6 +283,9 @@ impl Leases {
         let Some(waits) = &self.leases[number].waits else { return };
         let Ticket { errand: Errand::Lease(_, LeaseErrand::Confirm), .. } = waits.ticket else { return };
         if is_confirmed {
+            if let Some(life) = cluster.life(node) {
+                life.assurance.confirmed(life.clock.millis(waits.asked));
+            }
             self.renewed(number, node, cluster);
         } else {
             self.again(number, cluster);

@@ -11,6 +11,7 @@ use ferrite_member::{Input, Limits, ReceiveError, Receiver, Waiter};
 use ferrite_raft::{Body, Message, NodeId, Silent};
 use ferrite_state::Settings;
 use ferrite_state::cluster::ClusterVersion;
+use ferrite_state::lease::Assurance;
 use ferrite_state::mvcc::Keyspace;
 use ferrite_state::watch::{Config, Hub};
 use ferrite_storage::vfs::lying::{Dice, LyingDisk, Survival};
@@ -130,6 +131,7 @@ pub(crate) struct Life {
     /// The hub has something to do.
     pub hub_has_more: bool,
     pub clock: Clock,
+    pub assurance: Assurance,
     /// When it was started, or given a snapshot.
     pub knows_since: Duration,
     /// The disk is at work until then.
@@ -209,6 +211,7 @@ impl Node {
             hub,
             hub_has_more: false,
             clock,
+            assurance: Assurance::default(),
             knows_since: now,
             disk_busy_until: now,
             next_look_for_space: now,

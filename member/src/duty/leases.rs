@@ -118,9 +118,10 @@ impl Leases {
         self.lessor.lock().look(millis(now));
     }
 
-    /// This member leads, and has applied what it must have. Nobody had led for `outage`.
-    pub(super) fn promote(&mut self, now: Duration, outage: Duration) {
-        self.lessor.lock().promote(millis(now), outage.as_millis() as u64);
+    /// This member leads, and has applied what it must have. Nobody had led for `outage`, and a leader before may have gone
+    /// on renewing for `unseen`.
+    pub(super) fn promote(&mut self, now: Duration, outage: Duration, unseen: Duration) {
+        self.lessor.lock().promote(millis(now), outage.as_millis() as u64, unseen.as_millis() as u64);
         (self.primary, self.next_checkpoint, self.resets) = (true, now, Resets::Unknown);
     }
 
@@ -133,8 +134,14 @@ impl Leases {
         due.into_iter().map(What::Revoke).collect()
     }
 
-    /// What has to be checkpointed by `now`, or reset.
-    pub(super) fn checkpoints(&mut self, now: Duration, are_among_ours: impl FnOnce() -> bool) -> Vec<What> {
+    /// What has to be checkpointed by `now`, or reset. A disk without room keeps what it has for what makes room: then
+    /// nothing is checkpointed, and leases are late if the leader changes.
+    pub(super) fn checkpoints(
+        &mut self,
+        now: Duration,
+        is_short_of_room: bool,
+        are_among_ours: impl FnOnce() -> bool,
+    ) -> Vec<What> {
         if now < self.next_checkpoint.max(self.refused_until) {
             return Vec::new();
         }
@@ -147,6 +154,9 @@ impl Leases {
         };
         if !may_be_told {
             return self.take_back(room);
+        }
+        if is_short_of_room {
+            return Vec::new();
         }
         self.resets = Resets::Unknown;
         // One entry after the other, so that renewals wait for the lock no longer than one takes.
@@ -260,7 +270,7 @@ mod tests {
             lessor.grant(lease(id), *ttl).expect("a new lease");
         }
         let mut duty = Leases::new(Arc::new(SharedLessor::new(lessor)), Checkpointing::AmongOurs, &Registry::new());
-        duty.promote(at(0), Duration::ZERO);
+        duty.promote(at(0), Duration::ZERO, Duration::ZERO);
         duty
     }
 
@@ -286,7 +296,7 @@ mod tests {
     #[test]
     fn a_revocation_that_nothing_came_of_is_given_up_and_a_checkpoint_is_not() {
         let mut duty = leader(&[3, 100]);
-        let mut told = duty.checkpoints(at(0), || true);
+        let mut told = duty.checkpoints(at(0), false, || true);
         assert_eq!(told.len(), 1);
         duty.proposed(RequestId(7), told.remove(0), at(0));
         assert_eq!(expired(&mut duty, at(3100)), [lease(1)]);
@@ -295,11 +305,11 @@ mod tests {
         duty.expire(later);
         assert_eq!(expired(&mut duty, later), [lease(1)]);
         assert!(
-            duty.checkpoints(later, || true).is_empty(),
+            duty.checkpoints(later, false, || true).is_empty(),
             "it stands in the log, and counts whenever it is committed"
         );
         duty.answered(RequestId(7));
-        assert_eq!(duty.checkpoints(later + at(5000), || true).len(), 1);
+        assert_eq!(duty.checkpoints(later + at(5000), false, || true).len(), 1);
     }
 
     /// More leases than are written at once: some wait, and no more is under way than may be.
@@ -308,21 +318,21 @@ mod tests {
         let mut duty = leader(&vec![100; 20_000]);
         let mut entries = 0;
         for interval in 0..5 {
-            for told in duty.checkpoints(at(interval * 100), || true) {
+            for told in duty.checkpoints(at(interval * 100), false, || true) {
                 entries += 1;
                 duty.proposed(RequestId(entries), told, at(0));
             }
-            assert_eq!(duty.checkpoints(at(interval * 100 + 99), || true).len(), 0);
+            assert_eq!(duty.checkpoints(at(interval * 100 + 99), false, || true).len(), 0);
         }
         assert_eq!(entries as usize, MAX_UNANSWERED_ENTRIES);
         duty.answered(RequestId(1));
-        assert_eq!(duty.checkpoints(at(500), || true).len(), 1);
+        assert_eq!(duty.checkpoints(at(500), false, || true).len(), 1);
     }
 
     #[test]
     fn beside_a_leader_of_etcd_rests_are_taken_back() {
         let mut duty = leader(&[100; 2500]);
-        let told: Vec<What> = duty.checkpoints(at(0), || true);
+        let told: Vec<What> = duty.checkpoints(at(0), false, || true);
         for (id, what) in (1..).zip(told) {
             let What::Checkpoints(checkpoints) = &what else { panic!("nothing ends") };
             for Checkpoint { id, remaining_seconds } in checkpoints {
@@ -330,9 +340,9 @@ mod tests {
             }
             duty.proposed(RequestId(id), what, at(0));
         }
-        assert!(duty.checkpoints(at(100), || false).is_empty(), "what is under way comes first");
+        assert!(duty.checkpoints(at(100), false, || false).is_empty(), "what is under way comes first");
         (1..=3).for_each(|id| duty.answered(RequestId(id)));
-        let resets = duty.checkpoints(at(200), || false);
+        let resets = duty.checkpoints(at(200), false, || false);
         assert_eq!(resets.len(), 3);
         for (id, what) in (4..).zip(resets) {
             let What::Checkpoints(resets) = &what else { panic!("nothing ends") };
@@ -341,9 +351,9 @@ mod tests {
             duty.proposed(RequestId(id), what, at(200));
         }
         (4..=6).for_each(|id| duty.answered(RequestId(id)));
-        assert!(duty.checkpoints(at(300), || false).is_empty());
+        assert!(duty.checkpoints(at(300), false, || false).is_empty());
         assert!(matches!(duty.resets, Resets::Done) && duty.lessor.lock().checkpointed().is_empty());
         // Whoever was there has gone.
-        assert!(!duty.checkpoints(at(10_000), || true).is_empty());
+        assert!(!duty.checkpoints(at(10_000), false, || true).is_empty());
     }
 }

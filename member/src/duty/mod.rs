@@ -25,6 +25,7 @@ use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
 use ferrite_raft::Term;
 use ferrite_state::command::{Caller, Kind, encode};
+use ferrite_state::lease::UNSEEN_MILLIS;
 use ferrite_state::{RequestId, Shared, cluster::ClusterVersion};
 
 use crate::progress::Progress;
@@ -52,6 +53,8 @@ pub struct Duties {
     timing: Timing,
     /// The term in which this member leads.
     leads: Option<Term>,
+    /// Of how many others it was known at the last tick that they run Ferrite.
+    known_others: usize,
 }
 
 impl Duties {
@@ -82,6 +85,7 @@ impl Duties {
             compaction,
             timing: Timing::new(requests),
             leads: None,
+            known_others: 0,
         }
     }
 
@@ -127,9 +131,14 @@ impl Duties {
     /// A heartbeat has gone by, whoever leads.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.leases.tick(now);
-        if !self.facts.is_known_as_ferrite(self.publish.member()) {
+        let own = self.publish.member();
+        // A member that has just made itself known may have its state from one that runs etcd, which says of nobody that
+        // it runs Ferrite.
+        let others = self.facts.ferrites_besides(own);
+        if others > self.known_others || !self.facts.is_known_as_ferrite(own) {
             self.publish.again(now);
         }
+        self.known_others = others;
     }
 
     /// The entry that a duty proposed under `id` has been applied.
@@ -145,7 +154,12 @@ impl Duties {
     }
 
     /// What to propose now. `outage`: for how long nobody has been heard of who leads, if this member does not yet.
-    pub(crate) fn proposals(&mut self, now: Duration, outage: Duration) -> Vec<(RequestId, Bytes)> {
+    pub(crate) fn proposals(
+        &mut self,
+        now: Duration,
+        outage: Duration,
+        election_timeout: Duration,
+    ) -> Vec<(RequestId, Bytes)> {
         let mut proposals = Vec::new();
         let caller = Caller::default();
         let timing = &mut self.timing;
@@ -172,15 +186,15 @@ impl Duties {
         }
         self.leases.expire(now);
         if !self.leases.is_primary() {
-            self.leases.promote(now, outage);
+            // A leader that runs etcd renews until it sees itself that it is cut off.
+            let is_brief = self.facts.are_all_ferrite();
+            let unseen = if is_brief { Duration::from_millis(UNSEEN_MILLIS) } else { election_timeout };
+            self.leases.promote(now, outage, unseen);
         }
         let expired = self.leases.expired(now);
         // A disk without room keeps what it has for what makes room. Then leases are late if the leader changes.
-        let checkpoints = if self.room.is_short() {
-            Vec::new()
-        } else {
-            self.leases.checkpoints(now, || self.facts.are_all_ferrite())
-        };
+        // What must be taken back must even so.
+        let checkpoints = self.leases.checkpoints(now, self.room.is_short(), || self.facts.are_all_ferrite());
         for what in expired.into_iter().chain(checkpoints) {
             let id = propose(what.request());
             self.leases.proposed(id, what, now);

@@ -49,7 +49,8 @@ impl Publish {
         Some(pb::InternalRaftRequest { cluster_member_attr_set: Some(request), ..Default::default() })
     }
 
-    /// What was published is not in the state any more: it came with a snapshot from a member that does not keep all of it.
+    /// What was published may not be in the state of everybody any more: it came with a snapshot from a member that does
+    /// not keep all of it.
     pub(super) fn again(&mut self, now: Duration) {
         self.next_try.get_or_insert(now);
     }

@@ -368,7 +368,7 @@ mod tests {
     /// A leader since time 0 with leases of the given TTLs, the first with id 1, granted (as far as it knows) at time 0.
     fn leader(ttls: &[i64]) -> Lessor {
         let mut lessor = Lessor::new(1);
-        lessor.promote(Millis(0), 0);
+        lessor.promote(Millis(0), 0, 0);
         for (i, ttl) in ttls.iter().enumerate() {
             lessor.grant(id(i as i64 + 1), *ttl).unwrap();
         }
@@ -441,7 +441,7 @@ mod tests {
         lessor.look(Millis(100));
         lessor.checkpoint(id(3), 20);
         assert_eq!(lessor.time_to_live(id(1), Millis(5)), Err(super::super::NotPrimary));
-        lessor.promote(Millis(9_100), 2000);
+        lessor.promote(Millis(9_100), 2000, 0);
         let mut left = |lease| {
             let deadline = lessor.expiry_of(id(lease), Millis(9_100));
             deadline.since(Millis(9_100))
@@ -489,7 +489,7 @@ mod tests {
             members[leads].demote();
             now += 1_500;
             leads = 1 - leads;
-            members[leads].promote(Millis(now), 1_400);
+            members[leads].promote(Millis(now), 1_400, 0);
         }
         let mut left = |lease| members[leads].expiry_of(id(lease), Millis(now)).0;
         assert_eq!(left(1), 60_000 + 20 + 1_400);
@@ -512,7 +512,7 @@ mod tests {
         let mut after = Lessor::load(1, [(super::super::row_key(id(1)), row)]).unwrap();
         // Its clock began with it, 8 s after the grant.
         after.look(Millis(0));
-        after.promote(Millis(1_500), 1_400);
+        after.promote(Millis(1_500), 1_400, 0);
         assert_eq!(after.expiry_of(id(1), Millis(1_500)), Millis(54_000 + 1_400));
     }
 
@@ -636,7 +636,7 @@ mod tests {
         lessor.demote();
         // A new leader says at once what the log does not have.
         lessor.grant(id(3), 100).unwrap();
-        lessor.promote(Millis(10_000), 0);
+        lessor.promote(Millis(10_000), 0, 0);
         check(&mut lessor, 10_000, &[(1, 100), (2, 5), (3, 100)]);
     }
 

@@ -52,13 +52,13 @@ impl Lease {
         }
     }
 
-    /// When it ends for a leader that begins at `now`, before which nobody led for `outage_millis`.
-    fn deadline(&self, now: Millis, outage_millis: u64) -> Millis {
+    /// When it ends for a leader that begins at `now`. The other two as in [`Lessor::promote`].
+    fn deadline(&self, now: Millis, outage_millis: u64, unseen_millis: u64) -> Millis {
         match self.ends_by {
             // Nobody could renew it in the meantime. A rest from now on is always enough.
             Some(ends_by) => (ends_by + outage_millis).min(now.plus_seconds(self.remaining_seconds)),
             // It may have been renewed a moment ago.
-            None => now.plus_seconds(self.ttl_seconds),
+            None => now.plus_seconds(self.ttl_seconds) + unseen_millis,
         }
     }
 }
@@ -253,13 +253,14 @@ impl Lessor {
     }
 
     /// This member leads, and has applied all that its predecessors committed: every lease gets what is left of it, and the
-    /// time in which nobody led and could have renewed it.
-    pub fn promote(&mut self, now: Millis, outage_millis: u64) {
+    /// time in which nobody led and could have renewed it. `unseen_millis`: for how long a leader before may have gone on
+    /// renewing ([`UNSEEN_MILLIS`](super::UNSEEN_MILLIS), or an election timeout beside members of etcd).
+    pub fn promote(&mut self, now: Millis, outage_millis: u64, unseen_millis: u64) {
         self.look(now);
         let leases = self.leases.iter().map(|(id, lease)| Inherited {
             id: *id,
             ttl_seconds: lease.ttl_seconds,
-            deadline: lease.deadline(now, outage_millis),
+            deadline: lease.deadline(now, outage_millis, unseen_millis),
             is_told: lease.remaining_seconds > 0,
         });
         self.expiry = Some(Expiry::new(now, leases));
@@ -415,7 +416,7 @@ mod tests {
         let key = |id: i64| id.to_be_bytes();
         let mut lessor = Lessor::load(5, [(key(1), row(1, 60, 7)), (key(-2), row(-2, 3, 0))]).unwrap();
         assert_eq!(lessor.len(), 2);
-        lessor.promote(Millis(0), 0);
+        lessor.promote(Millis(0), 0, 0);
         let mut remaining = |lease| lessor.time_to_live(id(lease), Millis(0)).unwrap().map(|t| t.remaining_seconds);
         assert_eq!(remaining(1), Some(7));
         assert_eq!(remaining(-2), Some(5), "a TTL below the minimum is raised");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Checkpoint, Key, LeaseId, Lessor, MAX_UNANSWERED_REVOKES, Renewal, row_key};
+use super::{Checkpoint, Key, LeaseId, Lessor, MAX_UNANSWERED_REVOKES, Renewal, UNSEEN_MILLIS, row_key};
 use crate::clock::Millis;
 use crate::random::Random;
 
@@ -40,7 +40,7 @@ struct Cluster {
 impl Cluster {
     fn new() -> Cluster {
         let mut members = [Lessor::new(1), Lessor::new(1)];
-        members[0].promote(Millis(0), 0);
+        members[0].promote(Millis(0), 0, 0);
         Cluster {
             members,
             applied: [0, 0],
@@ -162,8 +162,20 @@ impl Cluster {
         }
     }
 
+    /// The leader renews all leases at the last moment at which it can be, when the next one has begun to lead. Of those
+    /// with a rest in the log nothing comes.
+    fn renew_behind_the_back_of_the_next(&mut self, outage_millis: u64) {
+        let at = self.now + (outage_millis + UNSEEN_MILLIS - 1);
+        for id in self.model.leases.keys().copied().collect::<Vec<_>>() {
+            if let Ok(Renewal::Renewed { ttl_seconds }) = self.lead().renew(id, at) {
+                self.model.promised.insert(id, at.plus_seconds(ttl_seconds));
+            }
+        }
+    }
+
     /// The other member leads, after a restart from its rows or as it is.
     fn change_leader(&mut self, restart: bool, outage_millis: u64) {
+        self.renew_behind_the_back_of_the_next(outage_millis);
         self.lead().demote();
         self.proposed.clear();
         self.leader = 1 - self.leader;
@@ -186,7 +198,7 @@ impl Cluster {
         if restart {
             self.lead().look(begun + outage_millis);
         }
-        self.lead().promote(now, outage_millis);
+        self.lead().promote(now, outage_millis, UNSEEN_MILLIS);
         self.check_tables();
     }
 

@@ -84,6 +84,7 @@ impl<V: Vfs> Store<V> {
         // Whoever asks how large the store is, asks for this one from now on.
         let own = std::mem::replace(&mut self.shared.sizes, other.shared.sizes.clone());
         self.shared.sizes.follow(&own);
+        self.show_sizes();
         let place = other.home.dir.clone();
         self.change(|store| {
             replace(&store.home.vfs, &place, &store.home.dir)?;

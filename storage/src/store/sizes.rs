@@ -44,7 +44,9 @@ impl SharedSizes {
         let written = self.0.written_less_taken.load(Acquire);
         let alive = self.0.alive_less_taken.load(Acquire);
         let appended = self.0.appended.load().load(Relaxed);
-        Sizes { bytes_written: written.wrapping_add(appended), bytes_alive: alive.wrapping_add(appended) }
+        // Below 0 for a moment when a store takes the place of another, whose counters these were.
+        let sum = |less_taken: u64| less_taken.wrapping_add(appended).cast_signed().max(0).cast_unsigned();
+        Sizes { bytes_written: sum(written), bytes_alive: sum(alive) }
     }
 
     /// What is in the files, and how much in all was taken from the window for them.
@@ -56,5 +58,23 @@ impl SharedSizes {
     /// From now on the window of the other counts.
     pub(super) fn follow(&self, other: &SharedSizes) {
         self.0.appended.store(other.0.appended.load_full());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_being_put_in_place_of_another_is_never_huge() {
+        // Of what was appended much has been taken, and is not in the files any more.
+        let sizes = SharedSizes::new(Arc::new(AtomicU64::new(1000)));
+        sizes.set(Sizes { bytes_written: 300, bytes_alive: 100 }, 900);
+        assert_eq!(sizes.get(), Sizes { bytes_written: 400, bytes_alive: 200 });
+        let received = SharedSizes::new(Arc::new(AtomicU64::new(5)));
+        sizes.follow(&received);
+        assert_eq!(sizes.get(), Sizes::default(), "until it is told what is in the files");
+        sizes.set(Sizes { bytes_written: 700, bytes_alive: 600 }, 0);
+        assert_eq!(sizes.get(), Sizes { bytes_written: 705, bytes_alive: 605 });
     }
 }
