@@ -94,6 +94,7 @@ lines! {
     WAITING_FOR_LOCK: Info "db file is flocked by another process, or taking too long" ["error"];
     OWNER_FAILED: Fatal "the member cannot go on" ["error"];
     ACCEPT_FAILED: Warn "accepting a connection failed" ["address", "error"];
+    CONNECTION_WAITS: Warn "a new connection waits until another one ends: the limit of open files (ulimit -Hn) allows no more" ["address"];
     CONNECTION_ENDED: Debug "client connection ended with an error" ["remote-addr", "error"];
 }
 

@@ -16,12 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 /// Connections dealt to a net thread that it has not taken yet. Full: the acceptor waits, and then the kernel's backlog.
 const LANE: usize = 64;
 
 /// After a failed accept (no file descriptors, most likely) the next is tried this much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// That connections have to wait is said at most so often of a listener.
+const WAIT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -78,6 +82,7 @@ impl Acceptor {
     /// Accepts until all net threads are gone.
     pub async fn run(self) {
         let mut turn = 0;
+        let mut told = None;
         loop {
             let (stream, address) = match self.accept().await {
                 Ok(accepted) => accepted,
@@ -87,14 +92,26 @@ impl Acceptor {
                     continue;
                 }
             };
-            // One may wait here; the others wait in the kernel. A listener to which nobody comes holds no permit.
-            let permit = self.open.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let permit = self.place(&mut told).await;
             let lane = &self.lanes[turn % self.lanes.len()];
             turn += 1;
             if lane.send(Accepted { stream, address, permit }).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// A place for one more connection. One may wait here; the others wait in the kernel. A listener to which nobody comes
+    /// holds no permit. `told` is when it was last said that somebody has to wait.
+    async fn place(&self, told: &mut Option<Instant>) -> OwnedSemaphorePermit {
+        if let Ok(permit) = self.open.clone().try_acquire_owned() {
+            return permit;
+        }
+        if told.is_none_or(|told| told.elapsed() >= WAIT_TOLD_EVERY) {
+            *told = Some(Instant::now());
+            log!(self.logger, lines::CONNECTION_WAITS, &self.url);
+        }
+        self.open.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     async fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
@@ -187,6 +204,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use ferrite_observe::log::Level;
+
     use super::*;
 
     #[tokio::test]
@@ -211,6 +230,30 @@ mod tests {
             tokio::time::timeout(Duration::from_millis(50), accepted.recv()).await.unwrap_err();
             served.remove(0);
             served.push(accepted.recv().await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn that_connections_wait_is_said_and_not_for_each() {
+        let (logger, text) = Logger::to_memory(Level::Warn);
+        let said = || text.lock().unwrap().lines().filter(|line| line.contains("waits until another one ends")).count();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut accepted) = lane();
+        let open = Arc::new(Semaphore::new(1));
+        tokio::spawn(Acceptor::new(Socket::Tcp(listener), String::new(), vec![sender], open, logger).run());
+        let mut sockets = vec![TcpStream::connect(address).await.unwrap()];
+        let mut served = accepted.recv().await.unwrap();
+        assert_eq!(said(), 0, "there was a place");
+        for (minutes_later, lines) in [(0, 1), (0, 1), (1, 2), (0, 2)] {
+            tokio::time::pause();
+            tokio::time::advance(WAIT_TOLD_EVERY * minutes_later).await;
+            tokio::time::resume();
+            sockets.push(TcpStream::connect(address).await.unwrap());
+            tokio::time::timeout(Duration::from_millis(50), accepted.recv()).await.unwrap_err();
+            assert_eq!(said(), lines);
+            drop(served);
+            served = accepted.recv().await.unwrap();
         }
     }
 }
