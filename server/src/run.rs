@@ -63,7 +63,10 @@ pub fn main() -> ExitCode {
     let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let early = Logger::early();
     match config::parse(&arguments, environment, &early) {
-        Ok(Command::Help) => print(&(config::listing() + "\n")),
+        Ok(Command::Help) => {
+            complain(config::USAGE);
+            print(&(config::listing() + "\n"))
+        }
         Ok(Command::Version) => print(&config::version()),
         Ok(Command::Serve(asked)) => match asked.logger() {
             Ok(logger) => match asked.check(&logger) {
@@ -76,10 +79,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+// Whoever reads either through a pipe may have seen enough.
+
 fn print(text: &str) -> ExitCode {
-    // Whoever reads it through a pipe may have seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn say_running(logger: &Logger) {
@@ -93,7 +101,7 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
     }
     match error {
         ConfigError::Usage(text) => {
-            eprintln!("{text}\n{}", config::USAGE);
+            complain(&format!("{text}\n{}", config::USAGE));
             ExitCode::from(2)
         }
         ConfigError::Invalid(text) => {
@@ -102,11 +110,11 @@ fn refuse(logger: &Logger, error: ConfigError) -> ExitCode {
         }
         ConfigError::Said => ExitCode::FAILURE,
         ConfigError::Printed(text) => {
-            eprintln!("{text}");
+            complain(&text);
             ExitCode::FAILURE
         }
         ConfigError::Level(level) => {
-            eprintln!("panic: unrecognized level: {level:?}");
+            complain(&format!("panic: unrecognized level: {level:?}"));
             ExitCode::from(2)
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::ETCD_VERSION;
 use super::flags::{FLAGS, Group, Set};
 
-/// How the program is called; printed with every slip in the command line.
+/// How the program is called; printed on stderr with every slip in the command line, and before the listing.
 pub const USAGE: &str = "\
 Usage:
 

@@ -1,6 +1,7 @@
 //! What is decided by flags and seen from outside.
 
 use std::fs;
+use std::process::Command;
 
 use ferrite_proto::etcdserverpb as pb;
 
@@ -63,10 +64,32 @@ fn all_that_is_said_goes_where_the_flags_say() {
 }
 
 #[test]
+fn help_is_usage_on_one_side_and_all_flags_on_the_other() {
+    let etcd = |argument: &str| Command::new(env!("CARGO_BIN_EXE_etcd")).arg(argument).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let refused = etcd("--nope");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0));
+    let refused = text(refused.stderr);
+    let usage = refused.strip_prefix("flag provided but not defined: -nope\n").unwrap();
+    assert!(usage.starts_with("Usage:\n\n  etcd [flags]\n"), "{usage}");
+    for argument in ["--help", "-h"] {
+        let said = etcd(argument);
+        assert_eq!((said.status.code(), &*text(said.stderr)), (Some(0), usage), "{argument}");
+        let listing = text(said.stdout);
+        assert!(listing.starts_with("\nMember:\n  --name 'default'\n"), "{listing}");
+    }
+}
+
+#[test]
 fn help_may_be_read_in_part() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let mut help = std::process::Command::new(env!("CARGO_BIN_EXE_etcd"));
-    let said = help.arg("--help").stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
-    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for argument in ["--help", "--nope"] {
+        let mut etcd = Command::new(env!("CARGO_BIN_EXE_etcd"));
+        let status = etcd.arg(argument).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(status.code(), Some(if argument == "--help" { 0 } else { 2 }), "{argument}");
+    }
 }
