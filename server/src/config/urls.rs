@@ -52,6 +52,9 @@ impl Url {
                 (whole.split(':').next().unwrap_or_default(), whole.split('/').next().unwrap_or_default());
             let is_scheme = before.starts_with(|c: char| c.is_ascii_alphabetic())
                 && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+            if whole.starts_with(':') {
+                return Err(format!("parse {whole:?}: missing protocol scheme"));
+            }
             if !is_scheme && segment.contains(':') {
                 return Err(format!("parse {whole:?}: first path segment in URL cannot contain colon"));
             }
@@ -107,6 +110,8 @@ mod tests {
             ("http://a", Err("URL address does not have the form \"host:port\": http://a")),
             ("http://a:1/", Err("URL must not contain a path: http://a:1/")),
             ("127.0.0.1:1", Err("parse \"127.0.0.1:1\": first path segment in URL cannot contain colon")),
+            (" :2379", Err("parse \":2379\": missing protocol scheme")),
+            ("://a:1", Err("parse \"://a:1\": missing protocol scheme")),
             ("localhost:1", Err("URL scheme must be http, https, unix, or unixs: localhost:1")),
             ("http//a:1", Err("URL scheme must be http, https, unix, or unixs: http//a:1")),
             ("a=http://a:1", Err("parse \"a=http://a:1\": first path segment in URL cannot contain colon")),

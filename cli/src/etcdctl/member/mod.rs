@@ -45,6 +45,9 @@ fn check_url(url: &str) -> Result<(), String> {
         let (before, segment) = [':', '/'].map(|end| url.split(end).next().unwrap_or_default()).into();
         let is_scheme = before.starts_with(|c: char| c.is_ascii_alphabetic())
             && before.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        if url.starts_with(':') {
+            return Err(format!("parse {}: missing protocol scheme", quote(url.as_bytes())));
+        }
         if !is_scheme && segment.contains(':') {
             return Err(format!("parse {}: first path segment in URL cannot contain colon", quote(url.as_bytes())));
         }
@@ -74,6 +77,8 @@ mod tests {
             ("https://[::1]:2380/", None),
             ("unix://socket", None),
             ("127.0.0.1:2380", Some("parse \"127.0.0.1:2380\": first path segment in URL cannot contain colon")),
+            (":2380", Some("parse \":2380\": missing protocol scheme")),
+            ("://h:2380", Some("parse \"://h:2380\": missing protocol scheme")),
             ("host:2380", Some("URL scheme must be http, https, unix, or unixs: host:2380")),
             ("http://host", Some("URL address does not have the form \"host:port\": http://host")),
             ("http://h:1/path", Some("URL must not contain a path: http://h:1/path")),
