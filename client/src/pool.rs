@@ -47,7 +47,6 @@ type Sender = http2::SendRequest<tonic::body::Body>;
 /// A connection that stands.
 #[derive(Clone)]
 struct Connection {
-    id: usize,
     sender: Sender,
     scheme: http::uri::Scheme,
     authority: http::uri::Authority,
@@ -88,9 +87,6 @@ impl Target {
     }
 }
 
-/// The list of connections that stand, replaced as a whole when one comes or goes.
-type Standing = watch::Sender<Vec<Connection>>;
-
 /// An endpoint that there is no connection to, and why the last attempt has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
@@ -100,8 +96,39 @@ pub struct Unreachable {
     pub why: String,
 }
 
-/// The endpoints that are out of reach, by the ids of their tasks.
-type OutOfReach = Arc<std::sync::Mutex<BTreeMap<usize, Unreachable>>>;
+/// What has become of the endpoints, told by their tasks. A task that is aborted may be at work on another thread, and come with
+/// its word after the endpoints were replaced: that is passed over.
+struct Reach<C> {
+    /// The first id among the tasks of these endpoints. Ids only grow.
+    first_id: usize,
+    /// What stands, by the ids of tasks.
+    standing: Vec<(usize, C)>,
+    out_of_reach: BTreeMap<usize, Unreachable>,
+}
+
+impl<C> Reach<C> {
+    /// Of endpoints whose tasks begin with this id nothing is known.
+    fn unknown(first_id: usize) -> Reach<C> {
+        Reach { first_id, standing: Vec::new(), out_of_reach: BTreeMap::new() }
+    }
+
+    fn stands(&mut self, id: usize, connection: C) {
+        if id >= self.first_id {
+            self.out_of_reach.remove(&id);
+            self.standing.push((id, connection));
+        }
+    }
+
+    fn lost(&mut self, id: usize) {
+        self.standing.retain(|(each, _)| *each != id);
+    }
+
+    fn failed(&mut self, id: usize, unreachable: Unreachable) {
+        if id >= self.first_id {
+            self.out_of_reach.insert(id, unreachable);
+        }
+    }
+}
 
 /// Connections to a set of endpoints. Clones share them; with the last clone they close.
 #[derive(Clone)]
@@ -110,8 +137,7 @@ pub(crate) struct Pool {
 }
 
 struct Shared {
-    standing: Standing,
-    out_of_reach: OutOfReach,
+    reach: watch::Sender<Reach<Connection>>,
     turn: AtomicUsize,
     dialling: std::sync::Mutex<Dialling>,
     pings: Option<(Duration, Duration)>,
@@ -127,8 +153,8 @@ impl Pool {
     /// Starts to connect to each of `endpoints`, and does not wait for it.
     pub(crate) fn new(targets: Vec<Target>, pings: Option<(Duration, Duration)>) -> Pool {
         let dialling = std::sync::Mutex::new(Dialling { tasks: JoinSet::new(), next_id: 0 });
-        let (standing, out_of_reach) = (watch::Sender::new(Vec::new()), OutOfReach::default());
-        let shared = Shared { standing, out_of_reach, turn: AtomicUsize::new(0), dialling, pings };
+        let shared =
+            Shared { reach: watch::Sender::new(Reach::unknown(0)), turn: AtomicUsize::new(0), dialling, pings };
         let pool = Pool { shared: Arc::new(shared) };
         pool.set_targets(targets);
         pool
@@ -138,45 +164,40 @@ impl Pool {
     pub(crate) fn set_targets(&self, targets: Vec<Target>) {
         let mut dialling = self.shared.dialling.lock().expect("nothing panics while it holds this lock");
         dialling.tasks = JoinSet::new();
-        self.shared.standing.send_modify(Vec::clear);
-        self.out_of_reach().clear();
+        self.shared.reach.send_replace(Reach::unknown(dialling.next_id));
         for target in targets {
-            let (id, standing, pings) = (dialling.next_id, self.shared.standing.clone(), self.shared.pings);
+            let (id, reach, pings) = (dialling.next_id, self.shared.reach.clone(), self.shared.pings);
             dialling.next_id += 1;
-            dialling.tasks.spawn(keep_connected(id, target, standing, self.shared.out_of_reach.clone(), pings));
+            dialling.tasks.spawn(keep_connected(id, target, reach, pings));
         }
     }
 
     /// Which endpoints could not be connected to when that was last tried.
     pub(crate) fn unreachable(&self) -> Vec<Unreachable> {
-        self.out_of_reach().values().cloned().collect()
+        self.shared.reach.borrow().out_of_reach.values().cloned().collect()
     }
 
-    fn out_of_reach(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Unreachable>> {
-        self.shared.out_of_reach.lock().expect("nothing panics while it holds this lock")
-    }
-
-    /// The next connection in turn, once there is one.
-    async fn next(&self) -> Connection {
-        let mut standing = self.shared.standing.subscribe();
+    /// The next connection in turn, once there is one, and the id of its task.
+    async fn next(&self) -> (usize, Connection) {
+        let mut reach = self.shared.reach.subscribe();
         loop {
             {
-                let list = standing.borrow_and_update();
+                let standing = &reach.borrow_and_update().standing;
                 let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-                if let Some(connection) = list.get(turn % list.len().max(1)) {
+                if let Some(connection) = standing.get(turn % standing.len().max(1)) {
                     return connection.clone();
                 }
             }
-            standing.changed().await.expect("the pool holds the sender for as long as it lives");
+            reach.changed().await.expect("the pool holds the sender for as long as it lives");
         }
     }
 
     async fn send(self, mut request: http::Request<tonic::body::Body>) -> Result<Response, Status> {
         loop {
-            let mut connection = self.next().await;
+            let (id, mut connection) = self.next().await;
             if connection.sender.is_closed() {
                 // Its task has not run since it was lost. Take it out, so that no call meets it again.
-                self.shared.standing.send_modify(|list| list.retain(|c| c.id != connection.id));
+                self.shared.reach.send_modify(|reach| reach.lost(id));
                 continue;
             }
             let path = request.uri().path_and_query().cloned();
@@ -190,7 +211,7 @@ impl Pool {
                 Ok(response) => return Ok(response.map(|body| tonic::body::Body::new(body.map_err(lost as Lost)))),
                 Err(mut failure) => match failure.take_message() {
                     Some(unsent) => {
-                        self.shared.standing.send_modify(|list| list.retain(|c| c.id != connection.id));
+                        self.shared.reach.send_modify(|reach| reach.lost(id));
                         request = unsent;
                     }
                     None => return Err(lost(failure.into_error())),
@@ -221,11 +242,9 @@ impl Service<http::Request<tonic::body::Body>> for Pool {
 async fn keep_connected(
     id: usize,
     target: Target,
-    standing: Standing,
-    out_of_reach: OutOfReach,
+    reach: watch::Sender<Reach<Connection>>,
     pings: Option<(Duration, Duration)>,
 ) {
-    let out_of_reach = || out_of_reach.lock().expect("nothing panics while it holds this lock");
     let mut wait = FIRST_RECONNECT;
     let mut jitter = crate::call::Jitter::new();
     loop {
@@ -233,17 +252,20 @@ async fn keep_connected(
         match dialled.unwrap_or_else(|_| Err("no answer".into())) {
             Ok((sender, driver)) => {
                 wait = FIRST_RECONNECT;
-                out_of_reach().remove(&id);
                 let authority = target.endpoint.authority.clone();
                 let scheme = if target.tls.is_some() { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
-                standing.send_modify(|list| list.push(Connection { id, sender, scheme, authority }));
+                reach.send_modify(|reach| reach.stands(id, Connection { sender, scheme, authority }));
                 // Calls under way do not depend on this: hyper drives them on tasks of their own, to their end.
                 driver.await;
-                standing.send_modify(|list| list.retain(|c| c.id != id));
+                reach.send_modify(|reach| reach.lost(id));
             }
             Err(error) => {
                 let (endpoint, why) = (target.endpoint.address.to_string(), with_sources(&*error));
-                out_of_reach().insert(id, Unreachable { endpoint, why });
+                // Nobody waits for this word.
+                reach.send_if_modified(|reach| {
+                    reach.failed(id, Unreachable { endpoint, why });
+                    false
+                });
                 tokio::time::sleep(wait.mul_f64(1.0 + 0.2 * jitter.next())).await;
                 wait = wait.mul_f64(RECONNECT_GROWTH).min(LONGEST_RECONNECT);
             }
@@ -324,4 +346,29 @@ fn with_sources(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_endpoints_that_were_replaced_is_passed_over() {
+        let unreachable = |endpoint: &str| Unreachable { endpoint: endpoint.to_owned(), why: "refused".to_owned() };
+        let mut reach = Reach::unknown(0);
+        reach.failed(0, unreachable("old a"));
+        reach.stands(1, "old b");
+        reach = Reach::unknown(2);
+        // The tasks of the old ones were about to say this.
+        reach.failed(0, unreachable("old a"));
+        reach.stands(1, "old b");
+        reach.failed(2, unreachable("new a"));
+        reach.stands(3, "new b");
+        assert_eq!(reach.standing, [(3, "new b")]);
+        assert_eq!(reach.out_of_reach.values().collect::<Vec<_>>(), [&unreachable("new a")]);
+        reach.lost(1);
+        reach.stands(2, "new a");
+        reach.lost(3);
+        assert_eq!((reach.standing, reach.out_of_reach.len()), (vec![(2, "new a")], 0));
+    }
 }
