@@ -5,8 +5,17 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{LeaseId, Lessor, NotPrimary, Renewal, TimeToLive};
 use crate::clock::Millis;
 
-/// One lessor behind one short lock, so that a renewal never waits for apply: whoever holds the lock does a few look-ups and
-/// gives it back. Only promotion, which visits every lease, holds it for longer (a quarter of a second for a million leases).
+/// One lessor behind one short lock, so that a renewal never waits for apply: whoever holds the lock does a few look-ups, or
+/// looks at some thousand entries of a queue, and gives it back. It is held for longer by what visits every lease:
+///
+/// * promotion (a quarter of a second for a million leases);
+/// * the first look at the clock after a start, or after the leases of another were taken over;
+/// * the next checkpoints after a member has been started, whose rests are told again;
+/// * `checkpointed`, twice when a leader takes all rests back;
+/// * a list of all leases;
+/// * one revocation in very many: when leases that are gone outnumber the others in the queues, they are swept out.
+///
+/// And by what visits every key of one lease: its revocation, and a question for its time or its keys.
 #[derive(Debug)]
 pub struct SharedLessor {
     lessor: Mutex<Lessor>,
@@ -29,8 +38,9 @@ impl SharedLessor {
 
     /// Goes on with the leases of another, which is left without any.
     pub fn take_over(&self, other: &SharedLessor) {
-        let leases = std::mem::replace(&mut *other.lock(), Lessor::new(0));
-        *self.lock() = leases;
+        let mut leases = std::mem::replace(&mut *other.lock(), Lessor::new(0));
+        // What was here is dropped without the lock: that may take long, and nobody needs to wait for it.
+        std::mem::swap(&mut *self.lock(), &mut leases);
     }
 
     /// See [`Lessor::renew`].
