@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! for each run: for each scenario: side A, side B (the other way round in the next run)
-//!     fresh folder ──▶ start ──▶ load, measured from outside ──▶ SIGKILL ──▶ start ──▶ the ledger holds?
+//!     fresh folder ──▶ start ──▶ load, measured from outside
+//!         small, large, leases, cluster: ──▶ SIGKILL ──▶ start ──▶ the ledger holds?
 //! ──▶ median of each figure and side, their ratio, and what was asked
 //! ```
 //!
@@ -147,7 +148,7 @@ pub const FIGURES: &[Figure] = &[
     row("rejoin.rate", "the same: keys and values a second", "MB", Asked::Nothing),
     row("rejoin.written", "the same: bytes it wrote a second", "MB", Asked::Nothing),
     row("rejoin.disk", "one file written from end to end: bytes a second", "MB", Asked::Nothing),
-    row("rejoin.share", "bytes it wrote to those of the file", "", Asked::Nothing),
+    row("rejoin.share", "the rate at which it wrote, to that of the file", "", Asked::Nothing),
     row("rejoin.before", "steady puts, two members: latency p99", "ms", Asked::Nothing),
     row("rejoin.during", "steady puts, a third one joins: latency p99", "ms", Asked::Nothing),
     row("rejoin.slower", "the same, to what it was without", "", Asked::AtMost(1.5)),
@@ -222,7 +223,13 @@ impl Side {
 async fn crash_and_verify(server: Server, setup: &Setup, writes: &[Write], views: &[i64]) -> Result<Server, Failure> {
     server.kill()?;
     let server = setup.start(PATIENCE).await?;
+    hold_to(&server, writes, views).await?;
+    Ok(server)
+}
+
+/// Whether a server has what was acknowledged.
+async fn hold_to(server: &Server, writes: &[Write], views: &[i64]) -> Result<(), Failure> {
     let connection = Connection::open(&server.endpoint()).await?;
     let verdict = verify(&connection, writes, views).await?;
-    if verdict.holds() { Ok(server) } else { Err(Failure(verdict.to_string())) }
+    if verdict.holds() { Ok(()) } else { Err(Failure(verdict.to_string())) }
 }

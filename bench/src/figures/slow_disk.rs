@@ -6,7 +6,7 @@
 use super::disk::sync_time;
 use super::measure::{Crowd, Measured, measure_puts, sample};
 use super::trio::{MEMBERS, Trio};
-use super::{PATIENCE, Sample, Side, Sizes};
+use super::{Sample, Side, Sizes};
 use crate::command::Failure;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -74,7 +74,7 @@ async fn turn(trio: &mut Trio, leader: usize, delay: Duration, sizes: &Sizes) ->
     trio.kill_for(follower, async |_| Ok(())).await?;
     sleep(REST).await;
     if trio.leader().await? != leader {
-        return Err(Failure(format!("the leader changed within {PATIENCE:?} without a reason")));
+        return Err(Failure("the leader has changed since the run began".to_owned()));
     }
     let server = &trio.servers[leader];
     let (many, single) = (Crowd::many(server).await?, Crowd::single(server).await?);

@@ -28,9 +28,18 @@ impl Trio {
         for (number, setup) in setups.iter_mut().enumerate() {
             setup.set_flags(flags(side, number, &all, &[]));
         }
-        let [a, b, c] = &setups[..] else { unreachable!("there are {MEMBERS} of them") };
-        let (a, b, c) = tokio::try_join!(a.start(PATIENCE), b.start(PATIENCE), c.start(PATIENCE))?;
-        Ok(Trio { setups, servers: vec![a, b, c] })
+        let servers = start_all(&setups).await?;
+        Ok(Trio { setups, servers })
+    }
+
+    /// Kills all members, and starts them again on what they have.
+    pub async fn crash(self) -> Result<Trio, Failure> {
+        let Trio { setups, servers } = self;
+        for server in servers {
+            server.kill()?;
+        }
+        let servers = start_all(&setups).await?;
+        Ok(Trio { setups, servers })
     }
 
     /// The place of the leader.
@@ -78,6 +87,13 @@ impl Trio {
         newcomer.set_flags(flags(side, MEMBERS, &all, &["--initial-cluster-state=existing".to_owned()]));
         Ok(newcomer)
     }
+}
+
+/// All at once: one that is alone does not answer.
+async fn start_all(setups: &[Setup]) -> Result<Vec<Server>, Failure> {
+    let [a, b, c] = setups else { unreachable!("there are {MEMBERS} of them") };
+    let (a, b, c) = tokio::try_join!(a.start(PATIENCE), b.start(PATIENCE), c.start(PATIENCE))?;
+    Ok(vec![a, b, c])
 }
 
 fn name(number: usize) -> String {
