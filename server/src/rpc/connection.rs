@@ -270,7 +270,7 @@ impl Service {
             return;
         }
         let (head, recv) = request.into_parts();
-        let Some(held) = Held::by_headers(&self.partial, &head.headers) else {
+        let Some(held) = Held::by_headers(&self.partial, &head) else {
             respond.send_reset(Reason::ENHANCE_YOUR_CALM);
             return;
         };

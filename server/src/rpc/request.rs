@@ -1,22 +1,23 @@
 //! Messages coming in: DATA frames cut at gRPC's prefixes, within the size limit, decompressed.
 //!
-//! A message that lies in one frame is handed on without a copy. One that does not is collected, and what all calls of
-//! a net thread have collected is bounded: flow control gives its window back as soon as bytes are taken, so it does
-//! not bound them. So is the time in which a message that has begun must come to its end; a stream may be silent for as
-//! long as it likes between two of them.
+//! A message that lies in one frame is handed on without a copy. One that does not is collected, in memory of its own.
+//! What all calls of a net thread hold of messages that they have not handed on is bounded: flow control gives its
+//! window back as soon as bytes are taken, so it does not bound them. A call counts for what it holds now, not for what
+//! has passed through it. Bounded, too, is the time in which a message that has begun must come to its end; a stream may
+//! be silent for as long as it likes between two of them.
 
 use std::cell::Cell;
 use std::io::Read;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrite_proto::wire::{self, Malformed, Shape};
 use flate2::read::GzDecoder;
 use h2::RecvStream;
-use http::HeaderMap;
+use http::request::Parts;
 use prost::{Message, Name};
 use tokio::time::{Sleep, sleep};
 
@@ -63,10 +64,10 @@ impl Request for Raw {
 /// refused.
 const PARTIAL_BYTES: usize = 256 << 20;
 
-/// What a call that waits for its request counts for, besides the bytes of it that have come.
+/// What a call that waits for the end of a request counts for, besides the bytes of it that have come.
 const WAITING_BYTES: usize = 4 << 10;
 
-/// Headers up to this length are not counted: nearly all are shorter.
+/// Headers up to this length, with the path, are not counted: nearly all are shorter.
 const SHORT_HEADERS_BYTES: usize = 4 << 10;
 
 /// A message must have come to its end so long after its beginning, or after that of its call, if the call has no other.
@@ -101,29 +102,29 @@ impl Held {
         Held { partial: partial.clone(), bytes: 0 }
     }
 
-    /// What headers take up, if there is room for them.
-    pub fn by_headers(partial: &Rc<Partial>, headers: &HeaderMap) -> Option<Held> {
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    /// What the head of a request takes up, if there is room for it.
+    pub fn by_headers(partial: &Rc<Partial>, head: &Parts) -> Option<Held> {
+        let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let path = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let bytes = head.method.as_str().len() + authority + path + fields;
         let mut held = Held::nothing(partial);
-        (bytes <= SHORT_HEADERS_BYTES || held.grow(bytes)).then_some(held)
+        (bytes <= SHORT_HEADERS_BYTES || held.set_to(bytes)).then_some(held)
     }
 
-    /// False if there is no room.
-    fn grow(&mut self, bytes: usize) -> bool {
-        let Some(left) = self.partial.0.get().checked_sub(bytes) else { return false };
+    /// False if there is no room for as much; then it stays as it was.
+    fn set_to(&mut self, bytes: usize) -> bool {
+        let available = self.partial.0.get() + self.bytes;
+        let Some(left) = available.checked_sub(bytes) else { return false };
         self.partial.0.set(left);
-        self.bytes += bytes;
+        self.bytes = bytes;
         true
-    }
-
-    fn give_back(&mut self) {
-        self.partial.0.set(self.partial.0.get() + std::mem::take(&mut self.bytes));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.give_back();
+        self.partial.0.set(self.partial.0.get() + self.bytes);
     }
 }
 
@@ -132,8 +133,10 @@ pub(super) struct Messages {
     recv: RecvStream,
     /// What came last and has not been looked at.
     chunk: Bytes,
-    /// The beginning of a message whose end has not come.
+    /// The beginning of a message whose end has not come, and nothing else: a rest of what has been handed on would keep
+    /// all of it in memory.
     begun: BytesMut,
+    /// What these count for.
     held: Held,
     /// Until when what has begun must have ended.
     timer: Option<Pin<Box<Sleep>>>,
@@ -168,20 +171,39 @@ impl Messages {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
-        let next = std::task::ready!(self.poll_message(cx));
+        let next = ready!(self.poll_message(cx));
         self.ended = !matches!(next, Ok(Some(_)));
         self.timer = None;
         Poll::Ready(next)
     }
 
-    /// Ready when what has begun has not come to its end in time, or when too many wait for theirs.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            if let Some(message) = self.take_message()? {
+                self.count(0)?;
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let Poll::Ready(data) = self.recv.poll_data(cx) else { return self.poll_late(cx).map(Err) };
+            match data {
+                Some(Ok(data)) => {
+                    // Fails only if the stream is gone, which the next poll reports.
+                    let _ = self.recv.flow_control().release_capacity(data.len());
+                    self.chunk = data;
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Status::new(Code::Canceled, "context canceled"))),
+                None if self.begun.is_empty() => return Poll::Ready(Ok(None)),
+                None => return Poll::Ready(Err(Status::new(Code::Internal, "unexpected EOF"))),
+            }
+        }
+    }
+
+    /// Ready when what has begun has not come to its end in time, or when too much waits for its end.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        let has_begun = !self.chunk.is_empty() || !self.begun.is_empty();
-        if !has_begun && !self.must_come {
+        if self.begun.is_empty() && !self.must_come {
             return Poll::Pending;
         }
-        if self.timer.is_none() && !self.held.grow(WAITING_BYTES) {
-            return Poll::Ready(too_much_held());
+        if let Err(status) = self.count(WAITING_BYTES) {
+            return Poll::Ready(status);
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(MESSAGE)));
         timer.as_mut().poll(cx).map(|()| {
@@ -190,75 +212,63 @@ impl Messages {
         })
     }
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
-        loop {
-            match self.take_message() {
-                Ok(None) => {}
-                done => return Poll::Ready(done),
-            }
-            let Poll::Ready(data) = self.recv.poll_data(cx) else { return self.poll_late(cx).map(Err) };
-            match data {
-                Some(Ok(data)) => {
-                    // Fails only if the stream is gone, which the next poll reports.
-                    let _ = self.recv.flow_control().release_capacity(data.len());
-                    self.take_in(data)?;
-                }
-                Some(Err(_)) => return Poll::Ready(Err(Status::new(Code::Canceled, "context canceled"))),
-                None if self.chunk.is_empty() && self.begun.is_empty() => return Poll::Ready(Ok(None)),
-                None => return Poll::Ready(Err(Status::new(Code::Internal, "unexpected EOF"))),
-            }
-        }
-    }
-
-    /// Joins new bytes to what is there.
-    fn take_in(&mut self, data: Bytes) -> Result<(), Status> {
-        if self.chunk.is_empty() && self.begun.is_empty() {
-            self.chunk = data;
+    /// Counts what is held now. Once a poll is enough: one poll takes in no more than a stream's window.
+    fn count(&mut self, waiting_bytes: usize) -> Result<(), Status> {
+        if self.held.set_to(self.begun.capacity() + self.chunk.len() + waiting_bytes) {
             return Ok(());
         }
-        let grows = self.chunk.len() + data.len();
-        if !self.held.grow(grows) {
-            return Err(too_much_held());
-        }
-        self.begun.extend_from_slice(&std::mem::take(&mut self.chunk));
-        self.begun.extend_from_slice(&data);
-        Ok(())
+        let text = "grpc: too many bytes of incomplete requests are held, try again";
+        Err(Status::new(Code::ResourceExhausted, text))
     }
 
-    /// A message that is complete.
+    /// The next message, if its end has come. If not, all of it that has come is in `begun`, and `chunk` is empty.
     fn take_message(&mut self) -> Result<Option<Bytes>, Status> {
-        let begun = !self.begun.is_empty();
-        let bytes: &[u8] = if begun { &self.begun } else { &self.chunk };
-        let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-        let flag = prefix[0];
-        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-        if length > self.limits.message_bytes {
-            let limit = self.limits.message_bytes;
+        let Some(mut framed) = self.take_framed()? else { return Ok(None) };
+        let message = framed.split_off(PREFIX_BYTES);
+        match framed[0] {
+            0 => Ok(Some(message)),
+            1 if self.limits.gzip => self.limits.inflated(&message).map(Some),
+            1 => Err(Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding")),
+            flag => Err(Status::new(Code::Internal, format!("grpc: received unexpected payload format {flag}"))),
+        }
+    }
+
+    /// The same with its prefix.
+    fn take_framed(&mut self) -> Result<Option<Bytes>, Status> {
+        if self.begun.is_empty()
+            && let Some(bytes) = self.limits.framed_bytes(&self.chunk)?
+            && bytes <= self.chunk.len()
+        {
+            return Ok(Some(self.chunk.split_to(bytes)));
+        }
+        self.collect(PREFIX_BYTES);
+        let Some(bytes) = self.limits.framed_bytes(&self.begun)? else { return Ok(None) };
+        self.collect(bytes);
+        Ok((self.begun.len() == bytes).then(|| std::mem::take(&mut self.begun).freeze()))
+    }
+
+    /// Lets `begun` grow to so many bytes, as far as they have come.
+    fn collect(&mut self, bytes: usize) {
+        let missing = bytes.saturating_sub(self.begun.len()).min(self.chunk.len());
+        self.begun.extend_from_slice(&self.chunk.split_to(missing));
+    }
+}
+
+impl Limits {
+    /// How long a message is with its prefix, if that has come.
+    fn framed_bytes(&self, begun: &[u8]) -> Result<Option<usize>, Status> {
+        let Some(&[_, a, b, c, d]) = begun.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let limit = self.message_bytes;
+        if length > limit {
             let text = format!("grpc: received message larger than max ({length} vs. {limit})");
             return Err(Status::new(Code::ResourceExhausted, text));
         }
-        if bytes.len() < PREFIX_BYTES + length {
-            return Ok(None);
-        }
-        let mut message = if begun {
-            self.begun.split_to(PREFIX_BYTES + length).freeze()
-        } else {
-            self.chunk.split_to(PREFIX_BYTES + length)
-        };
-        if self.begun.is_empty() {
-            self.held.give_back();
-        }
-        let message = message.split_off(PREFIX_BYTES);
-        match flag {
-            0 => Ok(Some(message)),
-            1 if self.limits.gzip => self.inflated(&message).map(Some),
-            1 => Err(Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding")),
-            _ => Err(Status::new(Code::Internal, format!("grpc: received unexpected payload format {flag}"))),
-        }
+        Ok(Some(PREFIX_BYTES + length))
     }
 
     fn inflated(&self, message: &[u8]) -> Result<Bytes, Status> {
-        let limit = self.limits.message_bytes;
+        let limit = self.message_bytes;
         let mut plain = Vec::new();
         let read = GzDecoder::new(message).take(limit as u64 + 1).read_to_end(&mut plain);
         if let Err(error) = read {
@@ -273,8 +283,4 @@ impl Messages {
         }
         Ok(plain.into())
     }
-}
-
-fn too_much_held() -> Status {
-    Status::new(Code::ResourceExhausted, "grpc: too many bytes of incomplete requests are held, try again")
 }

@@ -121,26 +121,100 @@ fn requests_that_have_not_ended_are_bounded_together() {
 }
 
 #[test]
+fn a_stream_counts_for_what_it_holds_now() {
+    run(async {
+        let server = server_with_partial(40 << 10);
+        let client = server.connect().await;
+        let message = put(b"k", b"v");
+        let (begins, ends) = message.split_at(6);
+        let (response, mut stream) = client.begin(WATCH, &[], &[&message, begins].concat()).await;
+        let mut echoes = response.await.unwrap().into_body();
+        // From here on there is always a message that has begun.
+        for number in 0..1000 {
+            let echo = echoes.data().await.unwrap_or_else(|| panic!("refused after {number} messages"));
+            assert_eq!(echo.unwrap(), message);
+            let sent = stream.send_data([ends, begins].concat().into(), false);
+            assert!(sent.is_ok(), "refused after {number} messages");
+        }
+        for _ in 0..9 {
+            let (response, mut stream) = client.begin(PUT, &[], begins).await;
+            settle().await;
+            stream.send_data(Bytes::copy_from_slice(ends), true).unwrap();
+            assert_eq!(code(response).await, "0");
+        }
+    });
+}
+
+#[test]
+fn the_first_frame_of_a_request_counts() {
+    const FRAME_BYTES: usize = 16 << 10;
+    run(async {
+        let server = server_with_partial(10 * (FRAME_BYTES + (4 << 10)));
+        let client = server.connect().await;
+        let whole = put(b"k", &[7; 20_000]);
+        let (begins, ends) = whole.split_at(FRAME_BYTES);
+        let mut waiting = Vec::new();
+        for _ in 0..10 {
+            waiting.push(client.begin(PUT, &[], begins).await);
+        }
+        settle().await;
+        assert_eq!(code(client.begin(PUT, &[], begins).await.0).await, "8");
+        for (response, mut stream) in waiting {
+            stream.send_data(Bytes::copy_from_slice(ends), true).unwrap();
+            assert_eq!(code(response).await, "0");
+        }
+    });
+}
+
+#[test]
+fn what_follows_a_message_in_its_frame_counts() {
+    run(async {
+        let server = server_with_partial(40 << 10);
+        let client = server.connect().await;
+        // The handler does not ask for what follows.
+        let bytes = [put(b"stay", b""), vec![0; 10 << 10]].concat();
+        let mut streams = Vec::new();
+        for _ in 0..4 {
+            streams.push(client.begin(WATCH, &[], &bytes).await);
+        }
+        settle().await;
+        assert_eq!(code(client.begin(WATCH, &[], &bytes).await.0).await, "8");
+        streams.pop().unwrap().1.send_reset(Reason::CANCEL);
+        settle().await;
+        let (response, mut stream) = client.begin(PUT, &[], &put(b"k", b"v")[..6]).await;
+        settle().await;
+        stream.send_data(Bytes::copy_from_slice(&put(b"k", b"v")[6..]), true).unwrap();
+        assert_eq!(code(response).await, "0");
+    });
+}
+
+#[test]
 fn long_headers_are_bounded_together() {
+    let long = "x".repeat(30 << 10);
+    check_long_headers(LOCK, &[("token", &long)]);
+    check_long_headers(&format!("{LOCK}?{long}"), &[]);
+}
+
+fn check_long_headers(path: &str, headers: &[(&'static str, &str)]) {
     run(async {
         let server = server_with_partial(100 << 10);
         let client = server.connect().await;
-        let long = "x".repeat(30 << 10);
         let request = put(b"k", b"v");
         let mut calls = Vec::new();
         for _ in 0..3 {
-            let (response, stream) = client.begin(LOCK, &[("token", &long)], &request).await;
-            calls.push((response, stream));
+            calls.push(client.begin(path, headers, &request).await);
         }
         settle().await;
         assert_eq!(server.waiting.get(), 3);
-        let (refused, _stream) = client.begin(LOCK, &[("token", &long)], &request).await;
+        let (refused, _stream) = client.begin(path, headers, &request).await;
+        settle().await;
+        assert_eq!(server.waiting.get(), 3);
         assert_eq!(refused.await.unwrap_err().reason(), Some(Reason::ENHANCE_YOUR_CALM));
         // Others go on, and so does the next when one of these has gone.
         client.begin(LOCK, &[], &request).await.1.send_data(Bytes::new(), true).unwrap();
         calls.pop().unwrap().1.send_reset(Reason::CANCEL);
         settle().await;
-        let (_response, _stream) = client.begin(LOCK, &[("token", &long)], &request).await;
+        let (_response, _stream) = client.begin(path, headers, &request).await;
         settle().await;
         assert_eq!(server.waiting.get(), 3);
     });
