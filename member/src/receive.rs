@@ -3,9 +3,9 @@
 //!   pieces ──▶ snap/tmp-… ──▶ store.<index>, synced ──▶ state ──▶ Prepared, for the member
 //!                                    └──▶ Place ──▶ the store keeper
 //!
-//! The database is not synced, nor written out early: it is read once, at once, and goes. Unless memory is short it never
-//! reaches the disk, and then takes nothing of it when it goes, either: to free a gigabyte delays what others sync by tens
-//! of milliseconds.
+//! The database is not synced, nor written out early: it is read once, at once, and goes. What the kernel has not written out
+//! by then (Linux begins after half a minute, or when a tenth of the memory waits for it) never reaches the disk, and then
+//! takes nothing of it when it goes, either: to free a gigabyte delays what others sync by tens of milliseconds.
 //!
 //! What holds: one at a time, and the next can come whatever became of this one: what is ready but never reached the
 //! member, because its sender's connection broke, goes with whoever drops it. Nothing of what runs is touched, and what a

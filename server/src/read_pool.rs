@@ -95,6 +95,12 @@ impl ReadPool {
         receiver.await.ok()
     }
 
+    /// Drops what belongs to a snapshot, when what was handed in before is done.
+    pub fn discard(&self, what: impl Send + 'static) {
+        // Where the threads have ended it is dropped here.
+        let _ = self.apart.push(Box::new(move || drop(what)));
+    }
+
     /// Ends the threads when what waits is done.
     pub fn close(&self) {
         self.threads.iter().chain([&self.apart]).for_each(Outlet::close);

@@ -138,27 +138,48 @@ impl<V: Vfs> TakeSnapshot for SnapshotTaker<V> {
     }
 }
 
+/// A database on its way, between two pieces. Dropped, it goes where its pieces were written: to free gigabytes takes long,
+/// and here heartbeats wait.
+#[derive(Debug)]
+struct Arrival<V: Vfs> {
+    arriving: Option<Arriving<V>>,
+    reads: ReadPool,
+}
+
+impl<V: Vfs> Drop for Arrival<V> {
+    fn drop(&mut self) {
+        if let Some(arriving) = self.arriving.take() {
+            self.reads.discard(arriving);
+        }
+    }
+}
+
 impl<V: Vfs> SnapshotTaker<V> {
     /// What came of it, and how many bytes it had.
     async fn prepare(&self, meta: SnapshotMeta, mut database: Database) -> Result<(Prepared, u64), String> {
         let receiver = self.receiver.clone();
-        let mut arriving = self.work(move || receiver.begin(&meta)).await?;
+        let begun = self.work(move || receiver.begin(&meta)).await?;
+        let mut arrival = Arrival { arriving: Some(begun), reads: self.reads.clone() };
         let (mut gathered, mut bytes) = (BytesMut::new(), 0);
         while let Some(piece) = database.next().await {
             let piece = piece.map_err(|error| error.to_string())?;
             bytes += piece.len() as u64;
             gathered.extend_from_slice(&piece);
             if gathered.len() >= WRITE_BYTES {
-                arriving = self.write(arriving, gathered.split()).await?;
+                self.write(&mut arrival, gathered.split()).await?;
             }
         }
-        let arriving = self.write(arriving, gathered).await?;
+        self.write(&mut arrival, gathered).await?;
+        let Some(arriving) = arrival.arriving.take() else { return Err("nothing has arrived".to_owned()) };
         let prepared = self.work(move || arriving.finish()).await?;
         Ok((prepared, bytes))
     }
 
-    async fn write(&self, mut arriving: Arriving<V>, piece: BytesMut) -> Result<Arriving<V>, String> {
-        self.work(move || arriving.write(&piece).map(|()| arriving)).await
+    async fn write(&self, arrival: &mut Arrival<V>, piece: BytesMut) -> Result<(), String> {
+        if let Some(mut arriving) = arrival.arriving.take() {
+            arrival.arriving = Some(self.work(move || arriving.write(&piece).map(|()| arriving)).await?);
+        }
+        Ok(())
     }
 
     async fn work<T: Send + 'static>(

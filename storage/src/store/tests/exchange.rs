@@ -213,6 +213,26 @@ fn what_no_etcd_can_have_written_is_refused() {
 }
 
 #[test]
+fn what_could_not_be_written_out_is_no_store() {
+    let model = Model::new(6, 120);
+    let (bytes, dead) = database(&model, 120);
+    let disk = disk();
+    put(&disk, &bytes);
+    let mut failed = 0;
+    loop {
+        disk.fail_writeback_after(failed);
+        match import(&disk) {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, ImportError::Store(StoreError::Io(_))), "{error:?}"),
+        }
+        assert!(matches!(open_new(&disk, Index(120)), Err(StoreError::Missing { .. })));
+        failed += 1;
+    }
+    assert!(failed >= 2, "once for the frame, and once for the segment: {failed}");
+    model.check(&open_new(&disk, Index(120)).unwrap().1, &dead);
+}
+
+#[test]
 fn a_disk_without_room_is_no_damage() {
     let model = Model::new(6, 120);
     let (bytes, dead) = database(&model, 120);

@@ -12,6 +12,8 @@ pub(super) struct Faults {
     pub(super) sync: Option<(u64, u64)>,
     /// Writes until one fails.
     pub(super) write: Option<u64>,
+    /// Waits for what is being written until one says that it could not be.
+    pub(super) writeback: Option<u64>,
     pub(super) stop_at: Option<usize>,
 }
 
@@ -21,6 +23,11 @@ impl Faults {
             Some(limit) if operations >= limit => Err(io::Error::other("the disk has stopped")),
             _ => Ok(()),
         }
+    }
+
+    /// What waits for what is being written is told.
+    pub(super) fn writeback(&mut self) -> io::Result<()> {
+        if due(&mut self.writeback) { Err(broken()) } else { Ok(()) }
     }
 
     /// What really happens when an operation is asked for, and what its caller is told.

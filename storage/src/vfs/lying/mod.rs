@@ -207,6 +207,12 @@ impl LyingDisk {
         self.0.lock().faults.write = Some(count);
     }
 
+    /// The wait for what is being written that comes after `count` more is told that it could not be. The next sync knows
+    /// nothing of it.
+    pub fn fail_writeback_after(&self, count: u64) {
+        self.0.lock().faults.writeback = Some(count);
+    }
+
     /// How many operations have failed for another reason than want of space.
     pub fn failures(&self) -> u64 {
         self.0.lock().failures
@@ -443,7 +449,7 @@ impl File for LyingFile {
     fn start_writeback(&self, _offset: u64, _length: u64) {}
 
     fn wait_writeback(&self, _offset: u64, _length: u64) -> Result<()> {
-        Ok(())
+        self.disk.0.lock().faults.writeback().map_err(|error| Error::new("write", &self.path, error))
     }
 
     fn map(&self) -> Result<Mapping> {
