@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::clock::Millis;
 
 /// For how long a leader renews without asking again: leases may be renewed for so long behind the back of the next one.
-pub const UNSEEN_MILLIS: u64 = 100;
+/// Each change of leader adds it to the end of some leases, and more than fifty rounds a second would cost something.
+pub const UNSEEN_MILLIS: u64 = 20;
 
 /// When the others were asked last by who found that it leads. Shared by whoever renews.
 #[derive(Debug, Default)]
@@ -42,10 +43,10 @@ mod tests {
         assert!(!assurance.is_fresh(Millis(1)));
         assurance.confirmed(Millis(1000));
         assert!(
-            assurance.is_fresh(Millis(1000)) && assurance.is_fresh(Millis(1099)) && !assurance.is_fresh(Millis(1100))
+            assurance.is_fresh(Millis(1000)) && assurance.is_fresh(Millis(1019)) && !assurance.is_fresh(Millis(1020))
         );
         // An older round that comes late makes nothing worse.
         assurance.confirmed(Millis(900));
-        assert!(assurance.is_fresh(Millis(1050)));
+        assert!(assurance.is_fresh(Millis(1010)));
     }
 }

@@ -14,7 +14,7 @@
 //! renewal only when a checkpoint of 0 is applied, which clears the rest. So while the log has a rest, what was promised ends
 //! a rest after the checkpoint was made, whoever leads; and each member that was up when it applied the checkpoint knows by
 //! its own clock that this was before. A new leader goes by the earliest of these ends. A lease without a rest may have been
-//! renewed a moment ago, even behind its back ([`Assurance`]), and gets its whole TTL and a tenth of a second.
+//! renewed a moment ago, even behind its back ([`Assurance`]), and gets its whole TTL and 20 ms.
 //!
 //! ## Not late
 //!
@@ -23,7 +23,7 @@
 //!
 //! * nobody led: the new leader gives that time back, as far as it heard of no leader itself;
 //! * it was renewed, and the log had no rest of it yet when the leader went: at most a twentieth of the TTL (at least 1 s)
-//!   and a tenth of a second, once, for the first thing that a new leader does is to write the rest of all such leases;
+//!   and 20 ms, once, for the first thing that a new leader does is to write the rest of all such leases;
 //! * the new leader was started, or sent a snapshot, after the last checkpoint, so that it does not know how long the rest
 //!   has been in the log: at most a twentieth of the TTL (at least 1 s), which comes on top of what was lost before. When a
 //!   member has been started or sent a snapshot, and when a leader begins, all rests are written within a second (or as fast
