@@ -101,6 +101,12 @@ fn at_whole_seconds(limit: Millis, deadline: Millis) -> Millis {
     Millis(limit.0.saturating_sub((1000 - deadline.since(limit).rem_euclid(1000) as u64) % 1000))
 }
 
+/// The first moment from `now` on at which a whole number of seconds is left: before, a rest would be rounded up to more than
+/// the TTL, and the next leader would go by that.
+fn at_whole_ttl(now: Millis, deadline: Millis) -> Millis {
+    now + deadline.since(now).rem_euclid(1000) as u64
+}
+
 impl Timer {
     /// One that has been granted.
     fn unstarted(ttl_seconds: i64) -> Timer {
@@ -148,7 +154,8 @@ impl Expiry {
     /// others as soon as they are a whole number of seconds.
     pub fn new(now: Millis, leases: impl Iterator<Item = Inherited>) -> Expiry {
         let timer = |Inherited { id, ttl_seconds, deadline, is_told }| {
-            let checkpoint_at = if is_told { at_whole_seconds(now + 1000, deadline) } else { now };
+            let checkpoint_at =
+                if is_told { at_whole_seconds(now + 1000, deadline) } else { at_whole_ttl(now, deadline) };
             (id, Timer::until(ttl_seconds, deadline, is_told, checkpoint_at))
         };
         let timers: HashMap<LeaseId, Timer> = leases.map(timer).collect();
@@ -356,7 +363,7 @@ fn pop_before(queue: &mut Queue, now: Millis) -> Option<Reverse<(Millis, LeaseId
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lessor, SharedLessor};
+    use super::super::{Lessor, SharedLessor, UNSEEN_MILLIS};
     use super::*;
 
     const NONE: [i64; 0] = [];
@@ -514,6 +521,17 @@ mod tests {
         after.look(Millis(0));
         after.promote(Millis(1_500), 1_400, 0);
         assert_eq!(after.expiry_of(id(1), Millis(1_500)), Millis(54_000 + 1_400));
+    }
+
+    #[test]
+    fn the_first_rest_that_a_leader_tells_is_no_more_than_the_ttl() {
+        let mut lessor = leader(&[3]);
+        lessor.demote();
+        lessor.promote(Millis(5_000), 900, UNSEEN_MILLIS);
+        assert_eq!(lessor.expiry_of(id(1), Millis(5_000)), Millis(8_000 + UNSEEN_MILLIS));
+        assert_eq!(lessor.checkpoints_due(Millis(5_000 + UNSEEN_MILLIS - 1), 100), []);
+        let due = lessor.checkpoints_due(Millis(5_000 + UNSEEN_MILLIS), 100);
+        assert_eq!(due, [Checkpoint { id: id(1), remaining_seconds: 3 }]);
     }
 
     /// A member was started: it is told soon what is left, and of leases that nothing was written of it need not be told.
