@@ -122,7 +122,7 @@ impl Leases {
     /// on renewing for `unseen`.
     pub(super) fn promote(&mut self, now: Duration, outage: Duration, unseen: Duration) {
         self.lessor.lock().promote(millis(now), outage.as_millis() as u64, unseen.as_millis() as u64);
-        (self.primary, self.next_checkpoint, self.resets) = (true, now + unseen, Resets::Unknown);
+        (self.primary, self.next_checkpoint, self.resets) = (true, now, Resets::Unknown);
     }
 
     /// What has run out by `now`.
