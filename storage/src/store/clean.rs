@@ -4,18 +4,20 @@
 //!
 //! What holds: only segments below the last dump of rows are copied, so their rows are dead. Until the manifest names the
 //! copy it is no part of the store, and a crash or a full disk just loses it. Before it does, all entries that made
-//! something dead are synced, and the manifest says so: records go for good only when their death is for good. A record is checked before it is copied:
-//! damage does not get a new checksum. What dies during the copy is dead in the copy.
+//! something dead are synced, and the manifest says so: records go for good only when their death is for good. If a
+//! tombstone goes, all that is dead elsewhere is buried: what it made dead may be in a segment that is not worth copying. A
+//! record is checked before it is copied: damage does not get a new checksum. What dies during the copy is dead in the copy.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use ferrite_raft::Index;
 
+use super::buried::{Bits, Buried};
 use super::error::StoreError;
 use super::format::{FileHeader, FileKind, HEADER_BYTES};
 use super::frame::{FrameBuilder, Span};
-use super::manifest::{SealedEntry, segment_name};
+use super::manifest::{BuriedEntry, SealedEntry, dead_name, segment_name};
 use super::places::{Place, Segment};
 use super::segment::{Liveness, Sealed};
 use super::{Sizes, Store};
@@ -107,7 +109,9 @@ impl<V: Vfs> Store<V> {
         let Some(mut deadest) = self.deadest(Index(u64::MAX)) else { return Ok(None) };
         let sealed = &self.segments.sealed;
         if sealed[deadest].entry.span.last > self.dumped() {
-            if self.rows.alive_bytes < sealed[deadest].reclaimable() {
+            // A dump makes all of them ready for copying, so it need not be worth it for one.
+            let behind = sealed.iter().filter(|sealed| sealed.entry.span.last > self.dumped());
+            if self.rows.alive_bytes < behind.map(Sealed::reclaimable).sum() {
                 self.dump_rows()?;
             } else {
                 let Some(below) = self.deadest(self.dumped()) else { return Ok(None) };
@@ -169,6 +173,9 @@ impl<V: Vfs> Store<V> {
     /// Puts the copy in the place of its sources.
     fn finish_cleaning(&mut self) -> Result<(), StoreError> {
         let reservation = self.home.reserve_manifest(self.manifest.sealed.len())?;
+        let sources = self.cleaning.as_ref().expect("it is at its end").sources.clone();
+        let loses_tombstone = self.segments.sealed[sources].iter().any(Sealed::loses_tombstone);
+        let burial = if loses_tombstone { Some(self.begin_burial()?) } else { None };
         // What has died must not come alive again because a crash takes back the entry that killed it: then the log would
         // be applied to a state that lacks it.
         self.segments.tail.sync()?;
@@ -183,16 +190,44 @@ impl<V: Vfs> Store<V> {
             Some(output) => Some(output.seal(span, &self.segments.sealed[sources.clone()])?),
             None => None,
         };
-        self.home.vfs.sync_dir(&self.home.dir)?;
         self.manifest.sealed.splice(sources.clone(), copy.as_ref().map(|copy| copy.entry));
-        self.home.commit(&self.manifest, reservation)?;
         let gone: Vec<Sealed> = self.segments.sealed.splice(sources, copy).collect();
+        let buried_before = self.manifest.buried;
+        if let Some((id, file)) = burial {
+            self.manifest.buried = self.bury(id, &file)?;
+        }
+        self.home.vfs.sync_dir(&self.home.dir)?;
+        self.home.commit(&self.manifest, reservation)?;
         self.show_sealed();
         // Readers that hold a mapping keep the content until they drop it.
         for sealed in gone {
             self.home.vfs.remove_file(&self.home.path(&sealed.segment.name))?;
         }
+        if let Some(before) = buried_before.filter(|_| loses_tombstone) {
+            self.home.vfs.remove_file(&self.home.path(&dead_name(before.id)))?;
+        }
         Ok(())
+    }
+
+    /// Takes space for the file of what is buried. A copy has no more records than its sources.
+    fn begin_burial(&mut self) -> Result<(u64, V::File), StoreError> {
+        let bytes = Buried::most_bytes(self.segments.sealed.iter().map(Sealed::records));
+        let id = self.next_id();
+        Ok((id, self.home.create(&dead_name(id), bytes)?))
+    }
+
+    /// Buries all that is dead in the sealed segments.
+    fn bury(&self, id: u64, file: &V::File) -> Result<Option<BuriedEntry>, StoreError> {
+        let buried = Buried::of(self.segments.sealed.iter());
+        if buried.is_empty() {
+            self.home.vfs.remove_file(&self.home.path(&dead_name(id)))?;
+            return Ok(None);
+        }
+        let bytes = buried.encode(id);
+        file.write_at(&bytes, 0)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_data()?;
+        Ok(Some(BuriedEntry { id, bytes: bytes.len() as u64 }))
     }
 
     fn give_up_cleaning(&mut self) -> Result<(), StoreError> {
@@ -264,6 +299,6 @@ impl<V: Vfs> Output<V> {
         let entry = SealedEntry { id: self.id, span, bytes: self.position };
         let data = self.file.map()?;
         let segment = Segment { name: segment_name(self.id), data, places: self.places.into() };
-        Ok(Sealed { entry, segment: Arc::new(segment), liveness })
+        Ok(Sealed { entry, segment: Arc::new(segment), liveness, buried: Bits::default() })
     }
 }

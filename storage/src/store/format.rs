@@ -2,7 +2,7 @@
 
 use crate::Table;
 
-/// The version of every structure written today. A reader refuses what is newer.
+/// The version of frames.
 pub(super) const FORMAT: u16 = 1;
 
 /// Length of a file's header, and of a frame's.
@@ -17,6 +17,7 @@ pub(super) enum FileKind {
     Manifest,
     Segment,
     Rows,
+    Dead,
 }
 
 impl FileKind {
@@ -25,6 +26,15 @@ impl FileKind {
             FileKind::Manifest => b"ferr.man",
             FileKind::Segment => b"ferr.seg",
             FileKind::Rows => b"ferr.row",
+            FileKind::Dead => b"ferr.ded",
+        }
+    }
+
+    /// The version of what is written today. A reader refuses what is newer.
+    fn format(self) -> u16 {
+        match self {
+            FileKind::Manifest => 2,
+            FileKind::Segment | FileKind::Rows | FileKind::Dead => FORMAT,
         }
     }
 }
@@ -55,7 +65,7 @@ impl FileHeader {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&self.kind.magic());
-        bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.kind.format().to_le_bytes());
         // 10..12 cipher and 16..24 key id: none yet.
         bytes[24..32].copy_from_slice(&self.id.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.index.to_le_bytes());
@@ -75,7 +85,7 @@ impl FileHeader {
             return Err(Bad::Damaged(0, "the header does not match its checksum"));
         }
         // Only now are the other bytes known to be what was written.
-        if u16_at(bytes, 8) > FORMAT {
+        if u16_at(bytes, 8) > kind.format() {
             return Err(Bad::Newer("format", u16_at(bytes, 8).into()));
         }
         if u16_at(bytes, 10) != 0 {

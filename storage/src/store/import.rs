@@ -244,6 +244,7 @@ fn write_the_rest<V: Vfs>(
         identity,
         next_id: tail_id + 1,
         rows: Some(RowsEntry { id: rows_id, index }),
+        buried: None,
         tail: TailEntry { id: tail_id, first: index.next(), term_before: imported.term },
         // No log could bring the store to where it begins.
         cleaned_at: index,

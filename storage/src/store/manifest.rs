@@ -9,7 +9,7 @@ use ferrite_raft::{Index, Term};
 
 use super::Identity;
 use super::error::StoreError;
-use super::format::{Bad, FileHeader, FileKind, HEADER_BYTES, u64_at};
+use super::format::{Bad, FileHeader, FileKind, HEADER_BYTES, u16_at, u64_at};
 use super::frame::Span;
 use crate::vfs::{self, File, Mode, Vfs};
 
@@ -17,8 +17,10 @@ pub(super) const MANIFEST: &str = "MANIFEST";
 const NEW_NAME: &str = "MANIFEST.tmp";
 
 /// Lengths of the fixed part of its body, and of what it says of a sealed segment.
-const FIXED_BYTES: usize = 72;
+const FIXED_BYTES: usize = 88;
 const SEALED_BYTES: usize = 40;
+/// The fixed part in format 1, which knew of no buried records.
+const FIXED_BYTES_1: usize = 72;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
@@ -26,6 +28,7 @@ pub(super) struct Manifest {
     /// No file has this number or a higher one.
     pub next_id: u64,
     pub rows: Option<RowsEntry>,
+    pub buried: Option<BuriedEntry>,
     /// From oldest to newest.
     pub sealed: Vec<SealedEntry>,
     pub tail: TailEntry,
@@ -39,6 +42,13 @@ pub(super) struct Manifest {
 pub(super) struct RowsEntry {
     pub id: u64,
     pub index: Index,
+}
+
+/// The file that says which records of sealed segments are buried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BuriedEntry {
+    pub id: u64,
+    pub bytes: u64,
 }
 
 /// A segment that is complete and synced.
@@ -61,6 +71,7 @@ pub(super) struct TailEntry {
 impl Manifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let rows = self.rows.unwrap_or(RowsEntry { id: 0, index: Index(0) });
+        let buried = self.buried.unwrap_or(BuriedEntry { id: 0, bytes: 0 });
         let fixed = [
             self.identity.node_id,
             self.identity.cluster_id,
@@ -71,6 +82,8 @@ impl Manifest {
             self.tail.first.0,
             self.tail.term_before.0,
             self.sealed.len() as u64,
+            buried.id,
+            buried.bytes,
         ];
         let sealed = (self.sealed.iter())
             .flat_map(|entry| [entry.id, entry.span.first.0, entry.span.last.0, entry.span.term.0, entry.bytes]);
@@ -81,11 +94,13 @@ impl Manifest {
     pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, Bad> {
         let (header, body) = FileHeader::open(FileKind::Manifest, bytes)?;
         let wrong = |what| Bad::Damaged(HEADER_BYTES as u64, what);
-        if body.len() < FIXED_BYTES || !(body.len() - FIXED_BYTES).is_multiple_of(SEALED_BYTES) {
+        let is_1 = u16_at(bytes, 8) == 1;
+        let fixed = if is_1 { FIXED_BYTES_1 } else { FIXED_BYTES };
+        if body.len() < fixed || !(body.len() - fixed).is_multiple_of(SEALED_BYTES) {
             return Err(wrong("the list of files is cut off"));
         }
         let number = |place: usize| u64_at(body, 8 * place);
-        let sealed: Vec<SealedEntry> = (body[FIXED_BYTES..].chunks(SEALED_BYTES))
+        let sealed: Vec<SealedEntry> = (body[fixed..].chunks(SEALED_BYTES))
             .map(|entry| SealedEntry {
                 id: u64_at(entry, 0),
                 span: Span {
@@ -103,6 +118,7 @@ impl Manifest {
             identity: Identity { node_id: number(0), cluster_id: number(1) },
             next_id: number(2),
             rows: (number(3) != 0).then(|| RowsEntry { id: number(3), index: Index(number(4)) }),
+            buried: (!is_1 && number(9) != 0).then(|| BuriedEntry { id: number(9), bytes: number(10) }),
             sealed,
             tail: TailEntry { id: number(5), first: Index(number(6)), term_before: Term(number(7)) },
             cleaned_at: Index(header.index),
@@ -188,15 +204,20 @@ pub(super) fn rows_name(id: u64) -> String {
     format!("{id:016x}.rows")
 }
 
+pub(super) fn dead_name(id: u64) -> String {
+    format!("{id:016x}.dead")
+}
+
 /// Whether a file of this name is the store's, so that it goes if the manifest does not name it.
 pub(super) fn is_ours(name: &str) -> bool {
-    let stem = name.strip_suffix(".seg").or(name.strip_suffix(".rows"));
+    let stem = [".seg", ".rows", ".dead"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
     name == NEW_NAME || stem.is_some_and(|stem| stem.len() == 16 && u64::from_str_radix(stem, 16).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::format::header_crc;
 
     fn manifest(sealed: u64) -> Manifest {
         let span = |id| Span { first: Index(100 * id), last: Index(100 * id + 9), term: Term(id) };
@@ -204,6 +225,7 @@ mod tests {
             identity: Identity { node_id: 1, cluster_id: u64::MAX },
             next_id: 99,
             rows: Some(RowsEntry { id: 7, index: Index(70) }),
+            buried: (sealed > 1).then_some(BuriedEntry { id: 97, bytes: 700 }),
             sealed: (1..=sealed).map(|id| SealedEntry { id, span: span(id), bytes: 1000 + id }).collect(),
             tail: TailEntry { id: 98, first: Index(500), term_before: Term(4) },
             cleaned_at: Index(3 * sealed),
@@ -230,10 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_format_1_is_one_without_buried_records() {
+        let bytes = Manifest { buried: None, ..manifest(2) }.encode();
+        let (fixed, sealed) = bytes[HEADER_BYTES..].split_at(FIXED_BYTES);
+        let body = [&fixed[..FIXED_BYTES_1], sealed].concat();
+        let mut bytes = FileHeader::seal(FileKind::Manifest, 0, manifest(2).cleaned_at.0, &body);
+        Manifest::decode(&bytes).unwrap_err();
+        bytes[8] = 1;
+        let crc = header_crc(&bytes, 12);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Manifest::decode(&bytes), Ok(Manifest { buried: None, ..manifest(2) }));
+    }
+
+    #[test]
     fn only_names_of_the_store_are_its_own() {
         for (name, ours) in [
             ("0000000000000001.seg", true),
             ("00000000000000ff.rows", true),
+            ("0000000000000003.dead", true),
             ("MANIFEST.tmp", true),
             ("MANIFEST", false),
             ("LOCK", false),

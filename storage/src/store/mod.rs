@@ -2,7 +2,7 @@
 //!
 //!   window ──write──▶ frame ▸ tail ──full──▶ sealed segment ──mostly dead──▶ clean: its rest, in another segment
 //!                       │ rows
-//!                       ▼
+//!                       ▼                                             └── what is dead elsewhere ──▶ *.dead
 //!                     tables ──dump──▶ *.rows
 //!
 //! What holds: the store is a prefix of whole effects. `sync` makes it durable up to the last effect written; before that
@@ -10,6 +10,7 @@
 //! names it, which it does only when the file is durable. Readers hold a list of files that never changes; another takes
 //! its place. Once a write or a sync has failed, nothing is known of what is on disk: every later call is refused.
 
+mod buried;
 mod clean;
 mod error;
 mod export;
@@ -38,6 +39,7 @@ use ferrite_raft::{Index, Term};
 use crate::vfs::{File, Lock, Mode, Vfs};
 use crate::window::{Drain, Shown};
 use crate::{Revision, Revisions, Table, WindowWriter};
+use buried::Bits;
 use clean::Cleaning;
 use format::HEADER_BYTES;
 use frame::{FrameBuilder, Span};
@@ -180,7 +182,8 @@ impl<V: Vfs> Store<V> {
         let spare = Spare::create(&home, 1, options.segment_bytes)?;
         spare.begin(Index(1))?;
         let tail = TailEntry { id: 1, first: Index(1), term_before: Term(0) };
-        let manifest = Manifest { identity, next_id: 2, rows: None, sealed: Vec::new(), tail, cleaned_at: Index(0) };
+        let manifest =
+            Manifest { identity, next_id: 2, rows: None, buried: None, sealed: Vec::new(), tail, cleaned_at: Index(0) };
         home.commit(&manifest, home.reserve_manifest(0)?)?;
         drop(lock);
         Store::open(vfs, dir, identity, Index(0), options)
@@ -274,8 +277,9 @@ impl<V: Vfs> Store<V> {
         let Segments { sealed, tail, .. } = &self.segments;
         let written: u64 = sealed.iter().map(|sealed| sealed.entry.bytes).sum();
         let alive: u64 = sealed.iter().map(|sealed| sealed.liveness.alive_bytes).sum();
+        let buried = self.manifest.buried.map_or(0, |buried| buried.bytes);
         Sizes {
-            bytes_written: written + tail.position + self.rows.dump_bytes,
+            bytes_written: written + tail.position + self.rows.dump_bytes + buried,
             bytes_alive: alive + tail.liveness.alive_bytes + self.rows.alive_bytes,
         }
     }
@@ -416,7 +420,12 @@ impl<V: Vfs> Store<V> {
         self.home.commit(&self.manifest, reservation)?;
 
         let tail = std::mem::replace(&mut self.segments.tail, next);
-        self.segments.sealed.push(Sealed { entry, segment: Arc::new(segment), liveness: tail.liveness });
+        self.segments.sealed.push(Sealed {
+            entry,
+            segment: Arc::new(segment),
+            liveness: tail.liveness,
+            buried: Bits::default(),
+        });
         self.show_sealed();
         Ok(())
     }

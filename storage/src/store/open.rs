@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use ferrite_raft::Index;
 
+use super::buried::{Bits, Burial, Buried};
 use super::error::StoreError;
 use super::format::{Bad, FileHeader, FileKind, HEADER_BYTES};
 use super::frame::{Frame, FrameBuilder, NoFrame};
-use super::manifest::{Home, Manifest, SealedEntry, is_ours, rows_name, segment_name};
+use super::manifest::{Home, Manifest, SealedEntry, dead_name, is_ours, rows_name, segment_name};
 use super::places::{Place, Runs, Segment};
 use super::rows::Rows;
 use super::segment::{Liveness, Sealed, Segments, TailSegment};
@@ -48,12 +49,19 @@ pub(super) fn open<V: Vfs>(
             Rows::decode(&read(&home, &path)?, entry.id, entry.index).map_err(|bad| StoreError::bad(&path, bad))?;
         reading.dumped = entry.index;
     }
+    let mut buried = match manifest.buried {
+        Some(entry) => {
+            let path = home.path(&dead_name(entry.id));
+            Buried::decode(&read(&home, &path)?, entry.id).map_err(|bad| StoreError::bad(&path, bad))?
+        }
+        None => Buried::default(),
+    };
     let mut sealed = Vec::with_capacity(manifest.sealed.len());
     let mut before = None;
     for entry in &manifest.sealed {
         // An import does not know what entry did what: all its segments stand for all entries.
         let goes_on = before == Some(entry.span);
-        sealed.push(read_sealed(&home, *entry, goes_on, &mut reading)?);
+        sealed.push(read_sealed(&home, *entry, goes_on, buried.take(entry.id), &mut reading)?);
         before = Some(entry.span);
     }
     let before = Index(manifest.tail.first.0.saturating_sub(1));
@@ -102,7 +110,8 @@ pub(super) fn open<V: Vfs>(
 /// done with.
 fn remove_strangers<V: Vfs>(home: &Home<V>, manifest: &Manifest) -> Result<(), StoreError> {
     let segments = manifest.sealed.iter().map(|entry| entry.id).chain([manifest.tail.id]).map(segment_name);
-    let known: Vec<String> = segments.chain(manifest.rows.map(|rows| rows_name(rows.id))).collect();
+    let buried = manifest.buried.map(|buried| dead_name(buried.id));
+    let known: Vec<String> = segments.chain(manifest.rows.map(|rows| rows_name(rows.id))).chain(buried).collect();
     for name in home.vfs.read_dir(&home.dir)? {
         if is_ours(&name) && !known.contains(&name) {
             home.vfs.remove_file(&home.path(&name))?;
@@ -198,6 +207,7 @@ fn read_sealed<V: Vfs>(
     home: &Home<V>,
     entry: SealedEntry,
     goes_on: bool,
+    burial: Option<Burial>,
     reading: &mut Reading,
 ) -> Result<Sealed, StoreError> {
     let name = segment_name(entry.id);
@@ -237,8 +247,21 @@ fn read_sealed<V: Vfs>(
         return Err(StoreError::damaged(&path, length, "the segment ends with another entry than the MANIFEST says"));
     }
     data.release();
+    let buried = match burial {
+        Some(Burial { records, dead }) if records == places.len() => dead,
+        None => Bits::default(),
+        Some(Burial { records, .. }) => {
+            let what = format!("the segment has {} records, not {records} as the *.dead file says", places.len());
+            return Err(StoreError::damaged(&path, length, what));
+        }
+    };
+    let mut at = 0;
+    places.retain(|_| {
+        at += 1;
+        !buried.get(at - 1)
+    });
     let liveness = Liveness::of(&places);
-    Ok(Sealed { entry, segment: Arc::new(Segment { name, data, places: places.into() }), liveness })
+    Ok(Sealed { entry, segment: Arc::new(Segment { name, data, places: places.into() }), liveness, buried })
 }
 
 fn read_tail<V: Vfs>(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ferrite_raft::Index;
 
+use super::buried::{Bits, Burial};
 use super::clean::copy_bytes;
 use super::error::StoreError;
 use super::format::{FileHeader, FileKind, HEADER_BYTES};
@@ -27,26 +28,22 @@ pub(super) struct Segments<V: Vfs> {
 /// Which records are dead, by their position among the places, and what the others take up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Liveness {
-    dead: Vec<u64>,
+    dead: Bits,
     pub alive_bytes: u64,
 }
 
 impl Liveness {
     pub(super) fn of(places: &[Place]) -> Liveness {
-        Liveness { dead: Vec::new(), alive_bytes: places.iter().map(Place::footprint).sum() }
+        Liveness { dead: Bits::default(), alive_bytes: places.iter().map(Place::footprint).sum() }
     }
 
     pub(super) fn is_dead(&self, position: usize) -> bool {
-        self.dead.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
+        self.dead.get(position)
     }
 
     pub(super) fn mark(&mut self, position: usize, place: &Place) {
-        if self.dead.len() <= position / 64 {
-            self.dead.resize(position / 64 + 1, 0);
-        }
-        let word = &mut self.dead[position / 64];
-        if *word >> (position % 64) & 1 == 0 {
-            *word |= 1 << (position % 64);
+        if !self.dead.get(position) {
+            self.dead.set(position);
             self.alive_bytes -= place.footprint();
         }
     }
@@ -57,9 +54,38 @@ pub(super) struct Sealed {
     pub entry: SealedEntry,
     pub segment: Arc<Segment>,
     pub liveness: Liveness,
+    /// Which of the file's records were buried when it was read: they are not among the places.
+    pub buried: Bits,
 }
 
 impl Sealed {
+    /// How many records the file has.
+    pub(super) fn records(&self) -> usize {
+        self.segment.places.len() + self.buried.count()
+    }
+
+    /// All that is dead in the file.
+    pub(super) fn burial(&self) -> Burial {
+        let records = self.records();
+        if self.buried.is_empty() {
+            return Burial { records, dead: self.liveness.dead.clone() };
+        }
+        let mut dead = self.buried.clone();
+        let there = (0..records).filter(|at| !self.buried.get(*at));
+        for (position, at) in there.enumerate() {
+            if self.liveness.is_dead(position) {
+                dead.set(at);
+            }
+        }
+        Burial { records, dead }
+    }
+
+    /// Whether a tombstone goes when only what is alive is copied.
+    pub(super) fn loses_tombstone(&self) -> bool {
+        let mut places = self.segment.places.iter().enumerate();
+        places.any(|(position, place)| place.tombstone() && self.liveness.is_dead(position))
+    }
+
     /// What copying the segment would give back.
     pub(super) fn reclaimable(&self) -> u64 {
         self.entry.bytes.saturating_sub(copy_bytes(self.liveness.alive_bytes))

@@ -21,9 +21,10 @@ fn check(model: &Model, disk: &LyingDisk, promise: &Promise) -> Option<(Store<Ly
 }
 
 /// The store that recovered goes on as if nothing had happened.
-fn go_on(model: &Model, disk: &LyingDisk, promise: &Promise, recovered: (Store<LyingDisk>, Opened), dice: &mut Dice) {
+fn go_on(model: &Model, disk: &LyingDisk, recovered: (Store<LyingDisk>, Opened), dice: &mut Dice) {
     let mut run = Run::new(model, disk, recovered);
-    run.dead = promise.may_be_dead.clone();
+    // Who loads it tells it at once what is dead.
+    run.trim();
     run.anything(dice);
     run.sync();
     let promise = run.promises.pop().unwrap();
@@ -73,7 +74,7 @@ fn a_crash_anywhere_leaves_a_prefix_of_whole_effects() {
                     crash_again(&model, &after, &promise, &mut dice);
                 }
                 if dice.once_in(8) {
-                    go_on(&model, &after, &promise, recovered, &mut dice);
+                    go_on(&model, &after, recovered, &mut dice);
                 }
             }
         }
@@ -107,7 +108,7 @@ fn a_crash_while_a_store_is_made_leaves_none_or_one() {
                 Err(StoreError::Missing { .. }) => create(&after, SMALL),
                 result => result,
             };
-            go_on(&model, &after, &Promise::default(), made.unwrap(), &mut dice);
+            go_on(&model, &after, made.unwrap(), &mut dice);
         }
     }
 }

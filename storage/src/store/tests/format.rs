@@ -1,6 +1,7 @@
 //! The example bytes of `FORMAT.md` are what is written, and can be read.
 
 use super::*;
+use crate::store::buried::{Bits, Burial, Buried};
 use crate::vfs::File;
 
 const FORMAT: &str = include_str!("../../../FORMAT.md");
@@ -96,4 +97,14 @@ fn the_examples_can_be_read() {
     let (_, opened) = open(&disk, Index(2)).unwrap();
     Model { effects: effects().to_vec() }.check(&opened, &BTreeSet::new());
     assert_eq!((opened.applied, opened.term, opened.warnings.len()), (Index(2), Term(2), 0));
+}
+
+#[test]
+fn the_example_of_buried_records_is_what_is_written_and_can_be_read() {
+    let bytes = example("dead");
+    let mut buried = Buried::decode(&bytes, 3).unwrap();
+    assert!(bytes == buried.encode(3), "it is now\n{}", dump(&buried.encode(3)));
+    let mut dead = Bits::default();
+    dead.set(0);
+    assert_eq!((buried.take(1), buried.is_empty()), (Some(Burial { records: 2, dead }), true));
 }
