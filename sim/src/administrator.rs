@@ -23,7 +23,7 @@ const MOST_MEMBERS: usize = 5;
 const FEWEST_VOTERS: usize = 3;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// History that is kept when the rest is compacted.
+/// As much history is kept at most when the rest is compacted.
 const KEPT_REVISIONS: u64 = 150;
 
 /// What has been done.
@@ -69,11 +69,11 @@ impl Administrator {
             ticket.give_up();
         }
         let Some(leader) = cluster.leader() else { return };
-        match cluster.dice.below(7) {
+        match cluster.dice.below(8) {
             _ if self.is_over => disarm(leader, cluster),
             6 => disarm(leader, cluster),
             0 if self.changes_members => self.transfer(leader, cluster),
-            1 => self.compact(leader, cluster),
+            1 | 7 => self.compact(leader, cluster),
             _ if self.changes_members && self.waits.is_none() => self.change(leader, cluster),
             _ => {}
         }
@@ -90,8 +90,9 @@ impl Administrator {
     }
 
     fn compact(&mut self, leader: usize, cluster: &mut Cluster) {
+        let kept = cluster.dice.below(KEPT_REVISIONS);
         let Some(life) = cluster.life(leader) else { return };
-        let Some(revision) = life.engine.shared.keyspace().revision().checked_sub(KEPT_REVISIONS) else { return };
+        let Some(revision) = life.engine.shared.keyspace().revision().checked_sub(kept) else { return };
         let physical = cluster.dice.once_in(2);
         let request = pb::CompactionRequest { revision: revision as i64, physical };
         let request = pb::InternalRaftRequest { compaction: Some(request), ..Default::default() };

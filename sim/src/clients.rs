@@ -1,5 +1,6 @@
 //! Clients that read and write, one request after the other, each at a member that it leaves when it is not answered.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ferrite_state::Outcome as Applied;
@@ -12,8 +13,10 @@ use crate::node::{Errand, Life, Ticket};
 use crate::requests;
 
 const CLIENTS: usize = 6;
-/// Groups of keys that all clients share.
+/// Groups of keys that all clients share, and that change all the time.
 const GROUPS: u64 = 6;
+/// Groups that seldom change: what is dead of them is long in files that are mostly alive.
+const QUIET_GROUPS: Range<u64> = 100..200;
 /// Clients wait at least so long for an answer; the most patient one several times as long.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The longest pause between two requests.
@@ -110,6 +113,10 @@ impl Clients {
         let dice = &mut cluster.dice;
         let (group, operation) = match leased.get(dice.below(leased.len() as u64 * 4 + 1) as usize) {
             Some(group) => (*group, Operation::Get),
+            None if dice.once_in(3) => {
+                let Range { start, end } = QUIET_GROUPS;
+                (start + dice.below(end - start), self.operation(dice))
+            }
             None => (dice.below(GROUPS), self.operation(dice)),
         };
         let request = history.ask(group, operation, cluster.now);

@@ -32,7 +32,7 @@ const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 /// Small, so that segments are cut often.
 const FILES: FileOptions = FileOptions {
     log: wal::Options { segment_bytes: 16 << 10 },
-    store: store::Options { segment_bytes: 16 << 10, window_bytes: 1 << 20, dump_bytes: 4 << 10 },
+    store: store::Options { segment_bytes: 4 << 10, window_bytes: 1 << 20, dump_bytes: 1 << 10 },
 };
 /// So little that who was away for some seconds needs a snapshot.
 const LIMITS: Limits = Limits { entries: 100, bytes: 64 << 10, catch_up: 20 };
