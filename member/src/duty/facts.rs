@@ -34,6 +34,11 @@ impl Facts {
         self.0.tables().cluster.members().all(|member| member.is_ferrite || member.name.is_empty())
     }
 
+    /// Of how many members it is known that they run Ferrite, this one not counted.
+    pub fn ferrites_besides(&self, id: u64) -> usize {
+        self.0.tables().cluster.members().filter(|member| member.is_ferrite && member.id.0 != id).count()
+    }
+
     /// Whether it is known of a member that it runs Ferrite, or it has not published itself, or is none.
     pub fn is_known_as_ferrite(&self, id: u64) -> bool {
         let tables = self.0.tables();

@@ -53,6 +53,8 @@ pub struct Duties {
     timing: Timing,
     /// The term in which this member leads.
     leads: Option<Term>,
+    /// Of how many others it was known at the last tick that they run Ferrite.
+    known_others: usize,
 }
 
 impl Duties {
@@ -83,6 +85,7 @@ impl Duties {
             compaction,
             timing: Timing::new(requests),
             leads: None,
+            known_others: 0,
         }
     }
 
@@ -128,9 +131,14 @@ impl Duties {
     /// A heartbeat has gone by, whoever leads.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.leases.tick(now);
-        if !self.facts.is_known_as_ferrite(self.publish.member()) {
+        let own = self.publish.member();
+        // A member that has just made itself known may have its state from one that runs etcd, which says of nobody that
+        // it runs Ferrite.
+        let others = self.facts.ferrites_besides(own);
+        if others > self.known_others || !self.facts.is_known_as_ferrite(own) {
             self.publish.again(now);
         }
+        self.known_others = others;
     }
 
     /// The entry that a duty proposed under `id` has been applied.
