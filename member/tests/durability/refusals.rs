@@ -81,7 +81,7 @@ fn a_store_of_a_newer_version() {
     let disk = closed();
     let path = Path::new(STORE).join("MANIFEST");
     let mut head = disk.read(&path).unwrap()[..64].to_vec();
-    head[8] = 2;
+    head[8] += 1;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[16..]);
     head[12..16].copy_from_slice(&crc.to_le_bytes());
     disk.open(&path, Mode::ReadWrite).unwrap().write_at(&head, 0).unwrap();
