@@ -141,7 +141,10 @@ impl<V: Vfs> Store<V> {
         let mut joins = |position: usize| {
             let Some(sealed) = sealed.get(position) else { return false };
             let (own, limit) = (sealed.liveness.alive_bytes, self.options.segment_bytes);
-            let joins = sealed.entry.span.last <= self.dumped() && own < limit / 8 && alive + own <= limit / 2;
+            let joins = self.may_join(deadest, position)
+                && sealed.entry.span.last <= self.dumped()
+                && own < limit / 8
+                && alive + own <= limit / 2;
             alive += if joins { own } else { 0 };
             joins
         };
@@ -152,6 +155,15 @@ impl<V: Vfs> Store<V> {
             range.start -= 1;
         }
         range
+    }
+
+    /// Segments of an import all stand for the same entries: one of them that stood for others besides would overlap those
+    /// that are left.
+    fn may_join(&self, one: usize, other: usize) -> bool {
+        let span = |position: usize| self.segments.sealed.get(position).map(|sealed| sealed.entry.span);
+        let is_one_of_many =
+            |position: usize| [position.wrapping_sub(1), position + 1].map(span).contains(&span(position));
+        span(one) == span(other) || !(is_one_of_many(one) || is_one_of_many(other))
     }
 
     fn begin_cleaning(&mut self, sources: Range<usize>) -> Result<Cleaning<V>, StoreError> {

@@ -28,7 +28,7 @@ use crate::effect::checksum_of;
 use crate::vfs::{File, Mode, Vfs};
 use crate::{Revision, RowChange, Table};
 
-/// Frames are about this long.
+/// Frames are about this long, or a part of a segment that is small itself.
 const FRAME_BYTES: usize = 256 << 10;
 
 /// A value has fewer bytes: one bit of its length says tombstone.
@@ -146,6 +146,7 @@ struct SegmentWriter<'a, V: Vfs> {
     home: &'a Home<V>,
     span: Span,
     segment_bytes: u64,
+    frame_bytes: usize,
     next_id: u64,
     sealed: Vec<SealedEntry>,
     /// The segment that is being written.
@@ -163,13 +164,21 @@ struct OpenSegment<V: Vfs> {
 
 impl<'a, V: Vfs> SegmentWriter<'a, V> {
     fn new(home: &'a Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<'a, V> {
-        let frame = FrameBuilder::default();
-        SegmentWriter { home, span, segment_bytes, next_id: 1, sealed: Vec::new(), open: None, frame }
+        SegmentWriter {
+            home,
+            span,
+            segment_bytes,
+            frame_bytes: FRAME_BYTES.min(segment_bytes as usize / 8),
+            next_id: 1,
+            sealed: Vec::new(),
+            open: None,
+            frame: FrameBuilder::default(),
+        }
     }
 
     fn push(&mut self, revision: Revision, tombstone: bool, value: &[u8]) -> Result<(), StoreError> {
         let length = record_bytes(value.len());
-        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > FRAME_BYTES {
+        if self.frame.len() > HEADER_BYTES && self.frame.len() + length > self.frame_bytes {
             self.flush()?;
         }
         self.frame.push_record(revision, tombstone, checksum_of(revision, tombstone, value), value);
