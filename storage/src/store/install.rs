@@ -4,7 +4,7 @@
 //!
 //! What holds: the log's snapshot record is durable before the first step, so that whoever opens the member finds a store
 //! beside the one that the log means, and finishes. A directory without a MANIFEST is no store. What lies there for
-//! another record was left by a crash, and goes.
+//! another record was left by a crash, and goes; the store that was moved away comes back if none has taken its place.
 
 use std::path::{Path, PathBuf};
 
@@ -24,17 +24,37 @@ fn old_dir(store: &Path) -> PathBuf {
     store.with_extension("old")
 }
 
+/// Whether anything lies beside a member's store that [`settle`] would have to look at.
+pub fn is_unsettled<V: Vfs>(vfs: &V, store: &Path) -> Result<bool, StoreError> {
+    let Some(parent) = parent_of(store) else { return Ok(false) };
+    let is_left_over = |name: &String| is_left_over(store, &parent.join(name));
+    Ok(vfs.exists(parent)? && vfs.read_dir(parent)?.iter().any(is_left_over))
+}
+
+fn parent_of(store: &Path) -> Option<&Path> {
+    store.parent().filter(|_| store.file_name().is_some())
+}
+
 /// Before a member's store is opened: puts the one that was received for the log's last snapshot record in its place, if
-/// that had not been done, and removes what else a crash has left. Says whether it did.
+/// that had not been done, and removes what else a crash has left. Says whether it did. No other process may run this
+/// member, and the record must be durable.
 pub fn settle<V: Vfs>(vfs: &V, store: &Path, record: Index) -> Result<bool, StoreError> {
+    if !is_unsettled(vfs, store)? {
+        return Ok(false);
+    }
+    let Some(parent) = parent_of(store) else { return Ok(false) };
+    // An earlier process may have ended between a change of names and its sync.
+    vfs.sync_dir(parent)?;
     let received = received_dir(store, record);
     let is_due = vfs.exists(&received.join(MANIFEST))?;
     if is_due {
         replace(vfs, store, &received)?;
     }
-    let Some(parent) = store.parent().filter(|_| store.file_name().is_some()) else { return Ok(is_due) };
-    if !vfs.exists(parent)? {
-        return Ok(is_due);
+    let old = old_dir(store);
+    if !vfs.exists(&store.join(MANIFEST))? && vfs.exists(&old.join(MANIFEST))? {
+        vfs.remove_dir_all(store)?;
+        vfs.rename(&old, store)?;
+        vfs.sync_dir(parent)?;
     }
     for name in vfs.read_dir(parent)? {
         let path = parent.join(&name);
@@ -55,6 +75,9 @@ fn is_left_over(store: &Path, path: &Path) -> bool {
 /// Puts one directory in the place of another, which goes.
 fn replace<V: Vfs>(vfs: &V, store: &Path, received: &Path) -> Result<(), StoreError> {
     let (old, parent) = (old_dir(store), store.parent().unwrap_or(Path::new("")));
+    if !vfs.exists(&received.join(MANIFEST))? {
+        return Err(StoreError::Missing { dir: received.to_path_buf() });
+    }
     if vfs.exists(store)? {
         vfs.remove_dir_all(&old)?;
         vfs.rename(store, &old)?;
@@ -133,6 +156,30 @@ mod tests {
             }
         }
         stores
+    }
+
+    fn make(disk: &LyingDisk, dir: &Path) {
+        disk.create_dir_all(dir).unwrap();
+        disk.open(&dir.join(MANIFEST), Mode::CreateNew).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_was_moved_away_for_nothing_comes_back() {
+        let (disk, store) = (LyingDisk::new(), Path::new("/member/store"));
+        make(&disk, &old_dir(store));
+        assert!(is_unsettled(&disk, store).unwrap());
+        assert!(!settle(&disk, store, RECORD).unwrap());
+        assert!(disk.exists(&store.join(MANIFEST)).unwrap() && !disk.exists(&old_dir(store)).unwrap());
+        assert!(!is_unsettled(&disk, store).unwrap());
+    }
+
+    #[test]
+    fn a_store_is_not_moved_away_for_one_that_is_not_there() {
+        let (disk, store) = (LyingDisk::new(), Path::new("/member/store"));
+        make(&disk, store);
+        let error = replace(&disk, store, &received_dir(store, RECORD)).unwrap_err();
+        assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+        assert!(disk.exists(&store.join(MANIFEST)).unwrap());
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use error::StoreError;
 pub use export::{Export, Plan};
 pub(crate) use frame::effect_bytes;
 pub use import::{ImportError, Imported};
-pub use install::{received_dir, settle};
+pub use install::{is_unsettled, received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};
 pub use snapshot::StoreSnapshot;
 pub use table_rows::TableRows;

@@ -5,7 +5,9 @@
 //! What holds: nothing is taken over unless it matches its checksums and stands where it must: frames in the order of
 //! entries without a gap, records in the order of revisions. What the manifest says was synced, and so was all up to the
 //! last entry the log vouches for: there nothing is excused. Behind that a bad frame is a write that a crash has torn; it
-//! and what follows is set to zero, durably, before anything else is written there.
+//! and what follows is set to zero, durably, before anything else is written there. What is seen may be in memory only: an
+//! earlier process may have ended before a sync, or because one failed, and then no later sync would write it. So names are
+//! synced first, and what nobody vouches for is written again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub(super) fn open<V: Vfs>(
     whole_up_to: Index,
     options: Options,
 ) -> Result<(Store<V>, Opened), StoreError> {
+    home.vfs.sync_dir(&home.dir)?;
     let manifest = home.read_manifest()?;
     if manifest.identity != identity {
         return Err(StoreError::Foreign { file: home.manifest_path(), expected: identity, found: manifest.identity });
@@ -279,6 +282,7 @@ fn read_tail<V: Vfs>(
 
     let mut places = Vec::new();
     let mut position = HEADER_BYTES as u64;
+    let mut vouched_for = position;
     let wrong = loop {
         let frame = match Frame::read(&bytes, position) {
             Ok(frame) => frame,
@@ -290,6 +294,9 @@ fn read_tail<V: Vfs>(
             break Some(what);
         }
         position = frame.end();
+        if frame.span().last <= whole {
+            vouched_for = position;
+        }
     };
     let written = position + written_bytes(&bytes[position as usize..]);
     let wrong = wrong.or((written > position).then_some("something stands behind the last frame"));
@@ -310,6 +317,9 @@ fn read_tail<V: Vfs>(
         ));
         erase(&file, position, written)?;
     }
+    if vouched_for < position {
+        file.write_at(&bytes[vouched_for as usize..position as usize], vouched_for)?;
+    }
     // What was reserved before still is, so this needs space only where a crash has lost it.
     let reserved = match home.allocate(&file, segment_bytes.max(bytes.len() as u64)) {
         Ok(()) => segment_bytes.max(bytes.len() as u64),
@@ -319,7 +329,6 @@ fn read_tail<V: Vfs>(
     let liveness = Liveness::of(&places);
     let mut runs = Runs::default();
     runs.push(places);
-    // Even what was read may be in memory only: it is synced before anybody relies on it.
     Ok(TailSegment {
         id,
         file: Arc::new(file),

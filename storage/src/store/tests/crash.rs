@@ -142,3 +142,97 @@ impl Drop for Context<'_> {
         }
     }
 }
+
+/// Works until something fails; what is promised by then is kept in `promise`.
+fn work(
+    model: &Model,
+    (mut store, mut opened): (Store<LyingDisk>, Opened),
+    promise: &mut Promise,
+    dice: &mut Dice,
+) -> Result<(), StoreError> {
+    let mut next = store.applied().0 as usize;
+    // Who loads it tells it at once what is dead.
+    let mut dead = model.dead(store.applied());
+    store.trim(&dead.iter().copied().collect::<Vec<_>>());
+    while store.applied().0 < model.effects.len() as u64 {
+        match dice.below(12) {
+            0..=3 => {
+                let end = model.effects.len().min(next + 1 + dice.below(6) as usize);
+                model.effects[next..end].iter().for_each(|effect| opened.window.append(effect.clone()));
+                opened.window.publish();
+                next = end;
+            }
+            4..=7 => _ = store.write(1 + dice.below(600))?,
+            8 => promise.durable = store.sync()?,
+            9 => {
+                dead = model.dead(store.applied());
+                promise.may_be_dead.extend(&dead);
+                store.trim(&dead.iter().copied().collect::<Vec<_>>());
+            }
+            10 => _ = store.dump_if_due()?,
+            _ => _ = store.clean(dice.below(800))?,
+        }
+    }
+    Ok(())
+}
+
+/// A process has ended, and what it wrote is seen by the next, durable or not. That one relies on it; then the power goes.
+fn check_next_life(model: &Model, disk: &LyingDisk, promise: &mut Promise, dice: &mut Dice) {
+    let Some(mut recovered) = check(model, disk, promise) else { return };
+    // It may say at once that all of it is durable, or go on first.
+    if dice.once_in(2) {
+        promise.durable = recovered.0.sync().unwrap();
+        drop(recovered);
+    } else {
+        disk.stop_at(disk.operations() + dice.below(40) as usize);
+        promise.may_be_dead.extend(model.dead(recovered.1.applied));
+        work(model, recovered, promise, dice).ok();
+        disk.resume();
+    }
+    for survival in survivals(dice) {
+        check(model, &disk.crash(survival), promise).expect("there was a store before");
+    }
+}
+
+#[test]
+fn what_a_killed_process_has_left_is_durable_once_it_is_relied_on() {
+    for seed in 0..3 {
+        let model = Model::new(seed, 60);
+        let operations = {
+            let disk = disk();
+            let made = create(&disk, SMALL).unwrap();
+            work(&model, made, &mut Promise::default(), &mut Dice::new(seed)).unwrap();
+            disk.operations()
+        };
+        for stop in 0..operations {
+            let context = format!("seed {seed}, killed behind operation {stop}");
+            let _context = Context(&context);
+            let (disk, mut promise) = (disk(), Promise::default());
+            disk.stop_at(disk.operations() + stop);
+            if let Ok(made) = create(&disk, SMALL) {
+                promise.operations = 1;
+                work(&model, made, &mut promise, &mut Dice::new(seed)).ok();
+            }
+            disk.resume();
+            check_next_life(&model, &disk, &mut promise, &mut Dice::new(stop as u64));
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_sync_has_left_is_not_believed() {
+    let mut failed = 0;
+    for seed in 0..150 {
+        let context = format!("seed {seed}");
+        let _context = Context(&context);
+        let model = Model::new(seed, 60);
+        let (disk, mut promise, mut dice) = (disk(), Promise::default(), Dice::new(seed));
+        let made = create(&disk, SMALL).unwrap();
+        promise.operations = 1;
+        disk.fail_sync_after(dice.below(12), dice.roll());
+        failed += work(&model, made, &mut promise, &mut dice).is_err() as u32;
+        disk.mend();
+        check_next_life(&model, &disk, &mut promise, &mut dice);
+    }
+    assert!(failed > 75, "{failed}");
+}

@@ -130,6 +130,12 @@ impl History {
     pub fn crash(&self, survival: Survival) -> LyingDisk {
         LyingDisk::from_image(self.image.crashed(survival))
     }
+
+    /// The disk after the end of the process at this point: all that was done is seen, and what was not synced is still not
+    /// durable.
+    pub fn kill(&self) -> LyingDisk {
+        LyingDisk::from_image(self.image.clone())
+    }
 }
 
 impl LyingDisk {
