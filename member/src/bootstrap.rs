@@ -262,17 +262,32 @@ struct Found<V: Vfs> {
     opened: store::Opened,
 }
 
-/// Opens what an earlier life left.
-fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Result<Found<V>, StartError> {
-    let survey = wal::survey(vfs, &directories.log)?;
-    let no_identity = || StartError::NoIdentity { log: directories.log.clone() };
+/// Whose log it is, and the snapshot that its member starts from.
+fn survey<V: Vfs>(vfs: &V, log: &Path) -> Result<(Ids, SnapshotMeta), StartError> {
+    let survey = wal::survey(vfs, log)?;
+    let no_identity = || StartError::NoIdentity { log: log.to_path_buf() };
     let metadata = wal::Metadata::decode(&survey.metadata).ok_or_else(no_identity)?;
     let ids = Ids { member: metadata.node_id, cluster: metadata.cluster_id };
     // A leader sends what is committed, and its store was durable before the record was written.
     let start = survey.received.or_else(|| survey.snapshots.last().cloned()).unwrap_or_default();
+    Ok((ids, start))
+}
+
+/// Opens what an earlier life left.
+fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Result<Found<V>, StartError> {
+    let (ids, mut start) = survey(vfs, &directories.log)?;
     let identity = Identity { node_id: ids.member.0, cluster_id: ids.cluster };
     let database = directories.snapshots.join("db");
-    let is_installed = store::settle(vfs, &directories.store, start.index)?;
+    let mut warnings = Vec::new();
+    let mut is_installed = false;
+    if store::is_unsettled(vfs, &directories.store)? {
+        // Another process may be at it, or its last record be in memory only: the log is locked and its end made durable.
+        let (_locked, replay) =
+            wal::Wal::open(vfs.clone(), &directories.log, wal::Start::from(&start), Index(0), files.log)?;
+        warnings = replay.warnings;
+        (_, start) = survey(vfs, &directories.log)?;
+        is_installed = store::settle(vfs, &directories.store, start.index)?;
+    }
     let opened = Store::open(vfs.clone(), &directories.store, identity, start.index, files.store);
     let (store, opened) = match opened {
         Err(StoreError::Missing { .. }) if vfs.exists(&database)? => {
@@ -288,6 +303,7 @@ fn find<V: Vfs>(vfs: &V, directories: &Directories, files: FileOptions) -> Resul
     };
     let (log, mut replay) =
         wal::Wal::open(vfs.clone(), &directories.log, wal::Start::from(&start), opened.applied, files.log)?;
+    replay.warnings.splice(0..0, warnings);
     if is_installed {
         replay.warnings.push(format!("the snapshot at index {} that a leader had sent was installed", start.index));
     }

@@ -292,8 +292,13 @@ impl Cluster {
             Err(stopped) if node.may_stop() => {
                 let down = Duration::from_millis(self.dice.below(3000));
                 self.tell(&format_args!("m{} stops: {stopped}", number + 1));
-                self.crash(number, down);
-                self.hang_up(number);
+                // Whoever starts it again may be quicker than what has hurt its disk.
+                if self.dice.once_in(2) {
+                    self.kill(number, down);
+                } else {
+                    self.crash(number, down);
+                    self.hang_up(number);
+                }
             }
             Err(stopped) => return Err(self.has_stopped(number, &stopped)),
         }

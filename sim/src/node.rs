@@ -221,9 +221,13 @@ impl Node {
         Ok(())
     }
 
-    /// The process ends. What it had written is there, synced or not.
+    /// The process ends. What it had written is seen by the next, and what was not synced is still not durable.
     pub fn kill(&mut self) {
-        self.end(Survival::Everything);
+        self.life = None;
+        let disk = self.disk.disk.clone();
+        disk.mend();
+        disk.forget_history();
+        self.come_back_on(disk);
     }
 
     /// The power goes. What was not synced is lost, or in part, as the dice say.
@@ -233,12 +237,11 @@ impl Node {
             1 => Survival::Everything,
             _ => Survival::Seeded(dice.roll()),
         };
-        self.end(survival);
+        self.life = None;
+        self.come_back_on(self.disk.disk.crash(survival));
     }
 
-    fn end(&mut self, survival: Survival) {
-        self.life = None;
-        let disk = self.disk.disk.crash(survival);
+    fn come_back_on(&mut self, disk: LyingDisk) {
         self.disk = Drive { disk, is_hurt: false, is_full: false, failures: 0, slowest: self.disk.slowest };
     }
 

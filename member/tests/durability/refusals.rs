@@ -37,6 +37,12 @@ fn a_directory_that_another_member_runs_in() {
     let disk = closed();
     let running = open_parts(&disk).unwrap();
     check(&disk, &[STORE, "another process", "stop it first"]);
+    // It may be about to go over to the store of a snapshot.
+    let received = Path::new("/data/member/store.00000000000000ff");
+    disk.create_dir_all(received).unwrap();
+    disk.open(&received.join("MANIFEST"), Mode::Create).unwrap();
+    check(&disk, &[LOG, "another process", "stop it first"]);
+    assert!(disk.exists(&received.join("MANIFEST")).unwrap());
     drop(running);
     open_parts(&disk).unwrap();
 }

@@ -6,8 +6,9 @@ mod watch;
 
 use std::path::Path;
 
+use ferrite_raft::Index;
 use ferrite_storage::vfs::Vfs;
-use ferrite_storage::vfs::lying::{Dice, Survival};
+use ferrite_storage::vfs::lying::{Dice, History, Survival};
 use ferrite_storage::wal;
 
 use pair::Pair;
@@ -60,23 +61,60 @@ fn a_member_that_was_away_takes_a_snapshot_in_the_place_of_what_it_has() {
     }
 }
 
+/// What a learner's disk has been through that was sent a snapshot, from what operation on, and what it had applied before and
+/// after.
+fn sent_a_snapshot(seed: u64) -> (Pair, History, usize, Index, Index) {
+    let mut pair = Pair::new(seed);
+    pair.is_unplugged = false;
+    pair.write(12);
+    pair.is_unplugged = true;
+    pair.write(40);
+    let disk = pair.learner.as_ref().unwrap().disk.clone();
+    let (begun, before) = (disk.operations(), pair.learner_applied());
+    pair.is_unplugged = false;
+    pair.settle();
+    assert_eq!(pair.installed, 1);
+    pair.write(3);
+    let after = pair.learner_applied();
+    (pair, disk.history(), begun, before, after)
+}
+
+#[test]
+fn what_a_killed_learner_has_left_is_durable_once_it_is_relied_on() {
+    for seed in 0..6 {
+        let (mut pair, mut history, begun, _, done) = sent_a_snapshot(seed);
+        let (mut dice, mut life) = (Dice::new(seed), 10);
+        while history.step().is_some() {
+            // The next process ends, too, at some point of its start; then the power goes.
+            for _ in 0..if history.position() < begun { 0 } else { 4 } {
+                let stop = dice.below(60) as usize;
+                let survival = if dice.once_in(3) { Survival::Nothing } else { Survival::Seeded(dice.roll()) };
+                let context = format!("seed {seed}, after operation {}, then {stop}, {survival:?}", history.position());
+                let left = history.kill();
+                left.stop_at(stop);
+                life += 2;
+                pair.restart_learner(&left, life).ok();
+                let left = left.crash(survival);
+                pair.restart_learner(&left, life + 1).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let found = pair.learner_applied();
+                assert!(found <= done, "{context}: {found}");
+                if dice.once_in(20) {
+                    life += 2;
+                    pair.restart_leader(life);
+                    pair.settle();
+                    pair.check();
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_crash_at_any_point_leaves_a_member_that_starts_and_catches_up() {
     let mut records_without_hard_state = 0;
     for seed in 0..6 {
-        let mut pair = Pair::new(seed);
-        pair.is_unplugged = false;
-        pair.write(12);
-        pair.is_unplugged = true;
-        pair.write(40);
-        let disk = pair.learner.as_ref().unwrap().disk.clone();
-        let (begun, applied_before) = (disk.operations(), pair.learner_applied());
-        pair.is_unplugged = false;
-        pair.settle();
-        assert_eq!(pair.installed, 1);
-        pair.write(3);
-        let done = pair.learner_applied();
-        let (mut history, mut dice) = (disk.history(), Dice::new(seed));
+        let (mut pair, mut history, begun, applied_before, done) = sent_a_snapshot(seed);
+        let mut dice = Dice::new(seed);
         let (mut before, mut after, mut life) = (0, 0, 10);
         while history.step().is_some() {
             if history.position() < begun {
