@@ -124,12 +124,24 @@ impl Keyspace {
         self.horizon.unpin(from);
     }
 
-    /// The first changes of a key from one revision up to another: where they are, and whether they delete it.
-    pub(crate) fn changes_of(&self, key: &[u8], from: u64, until: u64, max: usize) -> Vec<(Revision, bool)> {
+    /// The first changes of a key from one revision up to another: where they are, and whether they delete it. And up to
+    /// which revision these are all. They end between two revisions: with the one in which there come to be `enough`.
+    pub(crate) fn changes_of(&self, key: &[u8], from: u64, until: u64, enough: usize) -> (Vec<(Revision, bool)>, u64) {
         let index = self.index.read();
         let stamps = index.life(key).map(|life| life.stamps_from(from));
-        let wanted = stamps.into_iter().flatten().take_while(|stamp| stamp.revision().main <= until).take(max);
-        wanted.map(|stamp| (stamp.revision(), stamp.is_deleted())).collect()
+        let mut changes: Vec<(Revision, bool)> = Vec::new();
+        for stamp in stamps.into_iter().flatten() {
+            let revision = stamp.revision();
+            if revision.main > until {
+                break;
+            }
+            let begins = changes.last().is_some_and(|(last, _)| last.main != revision.main);
+            if begins && changes.len() >= enough {
+                return (changes, revision.main - 1);
+            }
+            changes.push((revision, stamp.is_deleted()));
+        }
+        (changes, until)
     }
 
     /// The newest `KeyValue` of a key that is not behind a revision, as it is stored; `None` if the key is not there then.
