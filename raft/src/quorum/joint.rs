@@ -24,9 +24,9 @@ impl JointQuorum {
         self.incoming.contains(id) || self.outgoing.contains(id)
     }
 
-    /// Whether one voter alone decides.
-    pub fn is_single(&self) -> bool {
-        self.incoming.voters().len() == 1 && !self.is_joint()
+    /// Whether this voter alone decides.
+    pub fn is_single(&self, id: NodeId) -> bool {
+        self.incoming.voters() == [id] && !self.is_joint()
     }
 
     /// The voters of both sets, ascending, each once.
@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn a_voter_of_both_is_one_voter() {
         assert_eq!(joint(&[1, 2], &[2, 3]).voters(), [NodeId(1), NodeId(2), NodeId(3)]);
-        assert!(joint(&[1], &[]).is_single());
-        assert!(!joint(&[1], &[1]).is_single());
+        assert!(joint(&[1], &[]).is_single(NodeId(1)));
+        assert!(!joint(&[1], &[]).is_single(NodeId(2)), "it does not vote");
+        assert!(!joint(&[1], &[1]).is_single(NodeId(1)));
     }
 }

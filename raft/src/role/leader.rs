@@ -283,7 +283,7 @@ impl Leader {
 
     fn start_read<L: LogStore>(&mut self, core: &mut Core<L>, request: ReadRequest) {
         match core.rules.read_only {
-            _ if core.membership.voters().is_single() || planted(Mutation::ReadWithoutQuorum) => {
+            _ if core.membership.voters().is_single(core.id) || planted(Mutation::ReadWithoutQuorum) => {
                 answer_read(core, core.committed(), request);
             }
             ReadOnlyMode::Safe => {

@@ -206,7 +206,7 @@ impl Cluster {
         });
     }
 
-    /// A leader proposes a change of what it leads, one that keeps two voters.
+    /// A leader proposes a change of what it leads, one that keeps a voter.
     fn propose_change(&mut self, id: usize) {
         let (rng, count) = (&mut self.rng, self.nodes.len());
         let Some(up) = &mut self.nodes[id].up else { return };
@@ -230,7 +230,7 @@ impl Cluster {
                     continue;
                 }
                 after.retain(|id| *id != node || kind == ChangeKind::AddNode);
-                if after.len() >= 2 {
+                if !after.is_empty() {
                     changes.push(MemberChange { kind, node });
                 }
             }
