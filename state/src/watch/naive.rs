@@ -55,7 +55,7 @@ impl Naive {
         let main = self.last() + 1;
         let mut sub = 0;
         for (key, value) in writes {
-            let before = self.version(key, main - 1).map(|kv| KeyValue::decode(kv).expect("our own bytes"));
+            let before = self.version(key, main).map(|kv| KeyValue::decode(kv).expect("our own bytes"));
             let kv = match (value, before) {
                 (None, None) => continue,
                 (None, Some(_)) => KeyValue { key: Bytes::copy_from_slice(key), ..Default::default() },
@@ -95,6 +95,15 @@ impl Naive {
         let of_key = |change: &&Change| change.revision.main <= revision && key_of(&change.key_value) == key;
         let change = self.all.iter().rev().find(of_key)?;
         (!change.tombstone).then(|| change.key_value.clone())
+    }
+
+    /// Whether a compaction may have taken out a change of a revision whose last changes are still there: of the compacted
+    /// revision itself only the last change of each key stays.
+    pub fn is_superseded(&self, change: &Change) -> bool {
+        let from = self.all.partition_point(|other| other.revision <= change.revision);
+        let same_main = self.all[from..].iter().take_while(|other| other.revision.main == change.revision.main);
+        let mut of_key = same_main.filter(|other| key_of(&other.key_value) == key_of(&change.key_value));
+        change.revision.main <= self.compacted.get() && of_key.next().is_some()
     }
 
     pub fn compact(&self, revision: u64) {
