@@ -6,6 +6,8 @@
 //!
 //! A revision is published when it can be read, an outcome is answered after that: a client that reads on its answer
 //! sees its own write. Entries that the store already holds are not given to the state again: Raft starts behind them.
+//! An effect that finds no room waits for the store. If the member closes meanwhile, that entry and those behind it are not
+//! applied in this life: the log has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +17,9 @@ use ferrite_raft::{ChangeKind, ConfChangeV2, Entry, Index, MemberChange, NodeId,
 use ferrite_state::command::{Command, CommandError, ConfChange, Kind, MemberChange as StateChange, Proposal};
 use ferrite_state::{ApplyError, Backwards, Halt, State, Want};
 use ferrite_state::{Outcome, RequestId, Response};
-use ferrite_storage::{Revision, WindowWriter};
+use ferrite_storage::{Revision, Waited, WindowWriter};
 
+use crate::closing::Closing;
 use crate::member::{Apply, ConfChanged, Waiter, Waits};
 use crate::progress::Progress;
 use crate::receive::Prepared;
@@ -95,6 +98,9 @@ pub struct Applier<P> {
     progress: Arc<Progress>,
     pending: Pending<P>,
     stored: Index,
+    closing: Arc<Closing>,
+    /// An entry was left to the next life, so all behind it are.
+    has_given_up: bool,
     pace: TrimPace,
     /// When the compaction that is being trimmed was begun.
     trimming_since: Option<Instant>,
@@ -136,7 +142,24 @@ impl<P: Waiter> Applier<P> {
         timing: ApplyTiming,
     ) -> Applier<P> {
         let pending = Pending { waiters: HashMap::new(), entries_since_sweep: 0, physical: Vec::new() };
-        Applier { state, window, progress, pending, stored, pace, trimming_since: None, timing }
+        let closing = Arc::new(Closing::new(&window));
+        Applier {
+            state,
+            window,
+            progress,
+            pending,
+            stored,
+            closing,
+            has_given_up: false,
+            pace,
+            trimming_since: None,
+            timing,
+        }
+    }
+
+    /// What tells it, from another thread, that the member closes.
+    pub fn closing(&self) -> Arc<Closing> {
+        self.closing.clone()
     }
 
     /// Whether a step that applies a few entries will not wait for the store.
@@ -173,13 +196,19 @@ impl<P: Waiter> Applier<P> {
         let mut last = None;
         for job in jobs.drain(..) {
             match job {
+                // Who waits for these is told that nothing came of it; a snapshot's store is found by the next life.
+                ApplyJob::Apply(_) | ApplyJob::Install(_) if self.has_given_up => {}
                 ApplyJob::Apply(apply) => {
                     self.pending.waiters.extend(apply.waiters);
                     let mut begun = Instant::now();
                     for entry in &apply.entries {
-                        begun = self.apply(entry, begun, &mut done)?;
+                        let Some(ended) = self.apply(entry, begun, &mut done)? else {
+                            self.give_up();
+                            break;
+                        };
+                        begun = ended;
+                        last = Some((entry.index, entry.term));
                     }
-                    last = apply.entries.last().map(|entry| (entry.index, entry.term)).or(last);
                 }
                 ApplyJob::Install(prepared) => last = Some(self.install(*prepared, &mut done)?),
                 // One that is said of the store before a snapshot's is late.
@@ -204,6 +233,7 @@ impl<P: Waiter> Applier<P> {
         let Prepared { index, term, state, window, dead, .. } = prepared;
         self.state.become_another(state)?;
         self.window = window;
+        self.closing.goes_on_in(&self.window);
         self.stored = index;
         self.trimming_since = None;
         done.has_installed = true;
@@ -212,8 +242,20 @@ impl<P: Waiter> Applier<P> {
         Ok((index, term))
     }
 
-    /// Applies an entry. Returns when it was done: one look at the clock ends this one and begins the next.
-    fn apply(&mut self, entry: &Entry, begun: Instant, done: &mut ApplyDone<P>) -> Result<Instant, ApplierError> {
+    /// The next entry is not applied, nor any behind it.
+    fn give_up(&mut self) {
+        self.has_given_up = true;
+        self.pending.waiters.clear();
+    }
+
+    /// Applies an entry. Returns when it was done: one look at the clock ends this one and begins the next. None: the member
+    /// closes, and there is no room for the entry.
+    fn apply(
+        &mut self,
+        entry: &Entry,
+        begun: Instant,
+        done: &mut ApplyDone<P>,
+    ) -> Result<Option<Instant>, ApplierError> {
         let Proposal { id, command, .. } = Proposal::parse(entry)?;
         let waiter = self.pending.waiters.remove(&id);
         let want = match waiter {
@@ -224,8 +266,10 @@ impl<P: Waiter> Applier<P> {
             // Those who read must see what the store is given: publishing makes the window's front movable. All that is
             // applied is in the window here; a revision that is published before its records are there cannot be read.
             self.publish();
-            if !self.window.wait_for_room() {
-                return Err(ApplierError::StoreGone);
+            match self.window.wait_for_room() {
+                Waited::Room => {}
+                Waited::Closing => return Ok(None),
+                Waited::StoreGone => return Err(ApplierError::StoreGone),
             }
         }
         let applied = self.state.apply(entry.index, entry.term, &command, want)?;
@@ -257,7 +301,7 @@ impl<P: Waiter> Applier<P> {
             Some(Waits::Duty) => done.duties_done.push(id),
             None => {}
         }
-        Ok(ended)
+        Ok(Some(ended))
     }
 
     fn publish(&mut self) {

@@ -5,6 +5,7 @@ mod applier;
 mod backlog;
 pub mod bootstrap;
 mod checkpoint;
+mod closing;
 mod cut;
 pub mod duty;
 mod inbox;
@@ -25,6 +26,7 @@ mod v2_snapshot;
 
 pub use applier::{Applier, ApplierError, ApplyDone, ApplyJob, ApplyNews, TrimPace};
 pub use checkpoint::{Checkpoints, Limits};
+pub use closing::Closing;
 pub use cut::Cut;
 pub use inbox::{Inbox, Outlet, StandIn, inbox};
 pub use inquiry::Inquiry;

@@ -167,6 +167,7 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     banner::opened(&door, &warnings, logger);
     let posts = Posts::new();
     let slow_after = config.limits.warning_apply_duration;
+    let closing = owners.apply.0.closing();
     let owners = start_owners(owners, &door, &posts.all(), peers, roster, slow_after, logger)?;
     let mut clients = start_net(config, &door, &posts.net, &surroundings)?;
     let mut peers = start_peer(config, &door, posts.peer, peer_runtime, &surroundings)?;
@@ -177,6 +178,8 @@ async fn run(config: &Config, logger: &Logger) -> Result<Option<i32>, AnyError> 
     banner::closes(lines::CLOSING, config, logger);
     clients.stop();
     drain(&clients.threads).await;
+    // Before anybody is handed anything more: whoever brings work may have to do it, and on a full disk wait for ever.
+    closing.begin();
     if matches!(end, End::Signal(..)) {
         handover::hand_over(&door, config.heartbeat(), logger).await;
     }

@@ -129,6 +129,8 @@ struct Waiting<P, R> {
     apply_has_more: bool,
     store_has_more: bool,
     log_may_mark: bool,
+    /// The applier waits for nothing any more.
+    is_closing: bool,
 }
 
 impl<P: Waiter, R: Waiter> Engine<P, R> {
@@ -182,6 +184,7 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             apply_has_more: false,
             store_has_more: true,
             log_may_mark: false,
+            is_closing: false,
         };
         Engine { owners, waiting, ids, defect, shared, progress, room }
     }
@@ -225,8 +228,9 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
 
     /// Who has something to do.
     pub fn busy(&self, now: Duration) -> impl Iterator<Item = Owner> {
-        let Waiting { member, log, apply, store, apply_has_more, store_has_more, log_may_mark } = &self.waiting;
-        let has_room = self.owners.apply.has_room();
+        let Waiting { member, log, apply, store, apply_has_more, store_has_more, log_may_mark, is_closing } =
+            &self.waiting;
+        let has_room = self.owners.apply.has_room() || *is_closing;
         [
             (Owner::Member, !member.is_empty() || self.owners.member.next_turn() <= now),
             (Owner::Log, !log.is_empty() || *log_may_mark),
@@ -251,6 +255,8 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
 
     /// Begins to stop as on SIGTERM: [`Happening::Closed`] is the end.
     pub fn close(&mut self, now: Duration, happened: &mut Vec<Happening<P, R>>) {
+        self.owners.apply.closing().begin();
+        self.waiting.is_closing = true;
         self.bring(Input::Stop);
         self.step_member(now, happened);
         self.waiting.log.push(LogJob::Close(self.owners.member.unwritten_hard_state()));

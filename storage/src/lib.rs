@@ -15,4 +15,4 @@ pub use checksum::{Checksum, combine};
 pub use effect::{Effect, Record, RowChange, Table};
 pub use revision::{Revision, RevisionKey};
 pub use revisions::{ReadError, RecordBytes, Revisions, Scan, ScannedChecksum, ScannedRecord, in_memory};
-pub use window::WindowWriter;
+pub use window::{WaitEnd, Waited, WindowWriter};

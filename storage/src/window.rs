@@ -50,7 +50,10 @@ struct Room {
     bytes: AtomicU64,
     /// False once the store thread has let go.
     has_drain: AtomicBool,
-    waiting: Mutex<()>,
+    /// The member closes: nobody waits for room any more.
+    is_closing: AtomicBool,
+    /// The apply thread sleeps until something changes.
+    is_waited_for: Mutex<bool>,
     changed: Condvar,
 }
 
@@ -79,7 +82,8 @@ impl Window {
             bound_bytes,
             bytes: AtomicU64::new(0),
             has_drain: AtomicBool::new(true),
-            waiting: Mutex::new(()),
+            is_closing: AtomicBool::new(false),
+            is_waited_for: Mutex::new(false),
             changed: Condvar::new(),
         };
         Arc::new(Window {
@@ -260,17 +264,58 @@ impl WindowWriter {
         self.window.room.is_free()
     }
 
-    /// Waits until an effect may enter. False if the store is gone, so that nobody will make room.
-    pub fn wait_for_room(&self) -> bool {
+    /// Waits until an effect may enter, or there is no reason to wait any longer.
+    pub fn wait_for_room(&self) -> Waited {
         let room = &self.window.room;
         if room.is_free() {
-            return true;
+            return Waited::Room;
         }
-        let mut waiting = room.waiting.lock();
-        while !room.is_free() && room.has_drain.load(Acquire) {
-            room.changed.wait(&mut waiting);
+        let mut is_waited_for = room.is_waited_for.lock();
+        loop {
+            if room.is_free() {
+                return Waited::Room;
+            }
+            if room.is_closing.load(Acquire) {
+                return Waited::Closing;
+            }
+            if !room.has_drain.load(Acquire) {
+                return Waited::StoreGone;
+            }
+            *is_waited_for = true;
+            room.changed.wait(&mut is_waited_for);
+            *is_waited_for = false;
         }
-        room.is_free()
+    }
+
+    /// What ends the waiting in this window.
+    pub fn wait_end(&self) -> WaitEnd {
+        WaitEnd { window: self.window.clone() }
+    }
+}
+
+/// What came of waiting for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Waited {
+    /// An effect may enter.
+    Room,
+    /// There is none, and the member closes: on a full disk there may never be any.
+    Closing,
+    /// There is none, and nobody will make any.
+    StoreGone,
+}
+
+/// Ends the waiting for room in a window, from any thread.
+#[derive(Debug)]
+pub struct WaitEnd {
+    window: Arc<Window>,
+}
+
+impl WaitEnd {
+    /// From now on nobody waits for room in this window.
+    pub fn close(&self) {
+        self.window.room.is_closing.store(true, Release);
+        self.window.room.wake();
     }
 }
 
@@ -281,8 +326,9 @@ impl Room {
 
     fn wake(&self) {
         // Taking the lock orders this behind a waiter's look at the room.
-        drop(self.waiting.lock());
-        self.changed.notify_all();
+        if *self.is_waited_for.lock() {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -440,7 +486,7 @@ mod tests {
         assert!(!writer.has_room());
         drain.take(|_| true);
         drain.release(Shown);
-        assert!(writer.wait_for_room());
+        assert_eq!(writer.wait_for_room(), Waited::Room);
         assert_eq!(writer.bytes(), 0);
     }
 
@@ -494,7 +540,7 @@ mod tests {
         });
         let mut most = 0;
         for i in 1..=EFFECTS {
-            assert!(writer.wait_for_room());
+            assert_eq!(writer.wait_for_room(), Waited::Room);
             writer.append(effect(i, i + 1, 1));
             writer.publish();
             most = most.max(writer.bytes());
@@ -508,7 +554,30 @@ mod tests {
             }
             writer.append(effect(EFFECTS + i, EFFECTS + i + 1, 1));
         }
-        assert!(!writer.wait_for_room(), "the drain is gone");
+        assert_eq!(writer.wait_for_room(), Waited::StoreGone);
+    }
+
+    #[test]
+    fn who_waits_for_room_is_let_go_when_the_member_closes() {
+        let (mut writer, mut drain) = window();
+        let window = drain.window.clone();
+        let mut index = 0;
+        while writer.has_room() {
+            index += 1;
+            writer.append(effect(index, index + 1, 1));
+        }
+        let end = writer.wait_end();
+        let waiting = std::thread::spawn(move || (writer.wait_for_room(), writer));
+        // Seen under the lock, which is given up only in sleep.
+        while !*window.room.is_waited_for.lock() {
+            std::thread::yield_now();
+        }
+        end.close();
+        let (waited, writer) = waiting.join().unwrap();
+        assert_eq!((waited, writer.wait_for_room()), (Waited::Closing, Waited::Closing));
+        drain.take(|_| true);
+        drain.release(Shown);
+        assert_eq!(writer.wait_for_room(), Waited::Room, "what there is room for still enters");
     }
 
     #[test]
