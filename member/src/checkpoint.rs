@@ -29,7 +29,7 @@ impl Checkpoints {
         Checkpoints { limits, last, bytes: 0, under_way: false }
     }
 
-    /// More has been written to the log.
+    /// More is in the log: it has been written, or an earlier life left it.
     pub fn grow(&mut self, entries: &[Entry]) {
         self.bytes += entries.iter().map(|entry| entry.payload.encoded_len()).sum::<u64>();
     }

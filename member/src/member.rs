@@ -295,12 +295,21 @@ impl<P> Proposals<P> {
     }
 }
 
+fn entries_of(log: &MemoryLog) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(log.len());
+    if !log.is_empty() {
+        let all = log.entries(log.first_index(), log.last_index().next(), u64::MAX, &mut entries);
+        all.expect("a log has its own entries");
+    }
+    entries
+}
+
 impl<P: Waiter, R: Waiter> Member<P, R> {
     /// A member whose Raft starts at `now`, with everything up to `progress.applied()` applied.
     pub fn new(
         raft: RawNode<MemoryLog>,
         pace: Pace,
-        checkpoints: Checkpoints,
+        mut checkpoints: Checkpoints,
         duties: Duties,
         progress: Arc<Progress>,
         now: Duration,
@@ -308,6 +317,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         let (hard_state, soft_state) = (raft.hard_state(), raft.soft_state());
         let conf = raft.log().initial_state().1;
         let first_round = duties.next_id().0;
+        // All behind the last checkpoint. A member that restarts often must not forget how much that is.
+        checkpoints.grow(&entries_of(raft.log()));
         Member {
             raft,
             proposals: Proposals { waiting: VecDeque::new(), waiting_changes: Vec::new(), proposed: Vec::new() },

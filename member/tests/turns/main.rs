@@ -1,6 +1,7 @@
 //! Turns of one member.
 
 mod changes;
+mod checkpoints;
 mod election;
 mod leases;
 mod rig;

@@ -11,8 +11,8 @@ use ferrite_member::{
 };
 use ferrite_observe::metrics::Registry;
 use ferrite_raft::{
-    ChangeKind, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, Index, MemberChange, MemoryLog, NodeId, RawNode,
-    Rules, Term,
+    ChangeKind, ConfChangeV1, ConfChangeV2, ConfState, Config, Entry, HardState, Index, MemberChange, MemoryLog,
+    NodeId, RawNode, Rules, Snapshot, Term,
 };
 use ferrite_state::cluster::ClusterVersion;
 use ferrite_state::lease::{Lessor, SharedLessor};
@@ -21,6 +21,8 @@ use ferrite_storage::{Table, in_memory};
 
 pub const ME: NodeId = NodeId(1);
 const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Log between two checkpoints.
+pub const CHECKPOINT_BYTES: u64 = 1 << 20;
 const PACE: Pace = Pace { heartbeat: HEARTBEAT, election_ticks: 10 };
 
 #[derive(Debug)]
@@ -46,9 +48,17 @@ fn with_leases(
     pre_vote: bool,
     lessor: Arc<SharedLessor>,
 ) -> (Member<Nobody, Nobody>, Arc<Progress>) {
+    on_log(MemoryLog::new(), voters, pre_vote, lessor)
+}
+
+fn on_log(
+    mut log: MemoryLog,
+    voters: Vec<NodeId>,
+    pre_vote: bool,
+    lessor: Arc<SharedLessor>,
+) -> (Member<Nobody, Nobody>, Arc<Progress>) {
     let rows: [(Table, Bytes, Bytes); 0] = [];
     let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
-    let mut log = MemoryLog::new();
     log.set_conf(ConfState { voters, ..ConfState::default() });
     let rules = Rules { pre_vote, ..Rules::default() };
     let raft = RawNode::new(Config { rules, ..Config::new(ME) }, log).expect("a configuration that works");
@@ -65,7 +75,8 @@ fn with_leases(
         None,
         Arc::new(ByKind::requests(&registry)),
     );
-    let checkpoints = Checkpoints::new(Limits { entries: 1000, bytes: 1 << 20, catch_up: 5 }, Index(0));
+    let limits = Limits { entries: 1000, bytes: CHECKPOINT_BYTES, catch_up: 5 };
+    let checkpoints = Checkpoints::new(limits, Index(0));
     (Member::new(raft, PACE, checkpoints, duties, progress.clone(), Duration::ZERO), progress)
 }
 
@@ -79,13 +90,35 @@ pub struct Rig {
     pub saved: Vec<Entry>,
     /// The last entry handed out to be applied.
     pub committed: (Index, Term),
+    /// Where the store was to be made whole.
+    pub checkpoint: Option<Index>,
 }
 
 impl Rig {
     pub fn new() -> Rig {
         let lessor = Arc::new(SharedLessor::new(Lessor::new(1)));
-        let (member, progress) = with_leases(vec![ME], true, lessor.clone());
-        Rig { member, progress, lessor, now: Duration::ZERO, saved: Vec::new(), committed: (Index(0), Term(0)) }
+        Rig::on(MemoryLog::new(), lessor)
+    }
+
+    /// One that finds a log, none of which is in its store.
+    pub fn after(entries: Vec<Entry>) -> Rig {
+        let last = entries.last().map_or((Index(0), Term(0)), |last| (last.index, last.term));
+        let hard_state = HardState { term: last.1, vote: None, commit: last.0 };
+        let log = MemoryLog::restore(hard_state, Snapshot::default(), entries);
+        Rig::on(log, Arc::new(SharedLessor::new(Lessor::new(1))))
+    }
+
+    fn on(log: MemoryLog, lessor: Arc<SharedLessor>) -> Rig {
+        let (member, progress) = on_log(log, vec![ME], true, lessor.clone());
+        Rig {
+            member,
+            progress,
+            lessor,
+            now: Duration::ZERO,
+            saved: Vec::new(),
+            committed: (Index(0), Term(0)),
+            checkpoint: None,
+        }
     }
 
     /// Takes turns until it rests. Nothing is applied.
@@ -93,6 +126,7 @@ impl Rig {
         for _ in 0..20 {
             self.now += Duration::from_millis(1);
             let out = self.member.turn(self.now, &mut arrived);
+            self.checkpoint = out.checkpoint.map(|(index, _)| index).or(self.checkpoint);
             for save in out.save {
                 arrived.push(Input::Saved(save.number));
                 self.saved.extend(save.entries);
@@ -130,5 +164,10 @@ pub fn applied(kind: ChangeKind) -> Input<Nobody, Nobody> {
 
 /// Somebody proposes a command.
 pub fn command(id: u64) -> Input<Nobody, Nobody> {
-    Input::Propose(Proposal { id: RequestId(id), data: Bytes::from_static(b"command"), waiter: Nobody })
+    proposal(id, Bytes::from_static(b"command"))
+}
+
+/// Somebody proposes this.
+pub fn proposal(id: u64, data: Bytes) -> Input<Nobody, Nobody> {
+    Input::Propose(Proposal { id: RequestId(id), data, waiter: Nobody })
 }
