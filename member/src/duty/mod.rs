@@ -131,6 +131,9 @@ impl Duties {
     /// A heartbeat has gone by, whoever leads.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.leases.tick(now);
+        if let Some(compaction) = &mut self.compaction {
+            compaction.sample(now, self.facts.revision());
+        }
         let own = self.publish.member();
         // A member that has just made itself known may have its state from one that runs etcd, which says of nobody that
         // it runs Ferrite.
@@ -244,4 +247,56 @@ fn compaction(duty: Option<&mut AutoCompaction>, now: Duration, facts: &Facts) -
     let revision = duty?.look(now, facts.revision(), compacted)?;
     let request = pb::CompactionRequest { revision: revision as i64, physical: false };
     Some(pb::InternalRaftRequest { compaction: Some(request), ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_observe::metrics::Registry;
+    use ferrite_raft::{Index, NodeId};
+    use ferrite_state::lease::{Lessor, SharedLessor};
+    use ferrite_state::{Settings, State};
+    use ferrite_storage::{Table, in_memory};
+    use prost::Message;
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(600);
+
+    /// The duties of a member that has applied entries of term 1, with compaction of a period.
+    fn duties() -> Duties {
+        let rows = std::iter::empty::<(Table, Vec<u8>, Vec<u8>)>();
+        let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
+        let registry = Arc::new(Registry::new());
+        let lessor = Arc::new(SharedLessor::new(Lessor::new(1)));
+        Duties::new(
+            state.shared().clone(),
+            Arc::new(Progress::new(Index(1), Term(1))),
+            Arc::new(RequestIds::new(NodeId(1), 1)),
+            Publish::new(1, "one".into(), vec![]),
+            Arc::new(Room::default()),
+            ClusterVersion::new(3, 7),
+            Leases::new(lessor, Checkpointing::Never, &registry),
+            Some(AutoCompaction::new(Retention::Period(PERIOD), Duration::ZERO)),
+            Arc::new(ByKind::requests(&registry)),
+        )
+    }
+
+    /// The revisions that it wants compacted.
+    fn compactions(duties: &mut Duties, now: Duration) -> Vec<i64> {
+        let proposals = duties.proposals(now, Duration::ZERO, Duration::from_secs(1));
+        let requests = proposals.into_iter().map(|(_, data)| pb::InternalRaftRequest::decode(data).expect("a request"));
+        requests.filter_map(|request| Some(request.compaction?.revision)).collect()
+    }
+
+    #[test]
+    fn a_follower_samples_and_does_not_compact() {
+        let mut follower = duties();
+        for now in [Duration::ZERO, PERIOD / 2, PERIOD, 2 * PERIOD] {
+            follower.tick(now);
+            assert!(compactions(&mut follower, now).is_empty());
+        }
+        follower.tick(3 * PERIOD);
+        follower.role_changed(true, Term(1));
+        assert_eq!(compactions(&mut follower, 3 * PERIOD), [1]);
+    }
 }
