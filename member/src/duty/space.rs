@@ -4,7 +4,7 @@
 //!
 //! Each member speaks of its own disk only. What this duty raised it clears; an alarm that was there before (the quota's,
 //! an operator's, one of an earlier life) is left alone, for nobody here knows why it was raised: as in etcd, it stands until
-//! somebody disarms it. A start says so in the log.
+//! somebody disarms it. A start says so in the log. Once what was raised here is seen cleared, what is raised later is not ours.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,29 +44,44 @@ impl Room {
 pub(super) struct Space {
     member: u64,
     next_try: Duration,
-    /// The alarm was raised here.
-    is_ours: bool,
+    alarm: Alarm,
     /// Since when there has been room.
     room_since: Option<Duration>,
 }
 
+/// What this duty has to do with the alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    NotOurs,
+    /// Asked for here. Until it is seen it may be on its way.
+    Asked,
+    /// Raised here, and seen.
+    Ours,
+}
+
 impl Space {
     pub(super) fn new(member: u64) -> Space {
-        Space { member, next_try: Duration::ZERO, is_ours: false, room_since: None }
+        Space { member, next_try: Duration::ZERO, alarm: Alarm::NotOurs, room_since: None }
     }
 
     pub(super) fn request(&mut self, now: Duration, room: &Room, is_raised: bool) -> Option<pb::InternalRaftRequest> {
+        self.alarm = match self.alarm {
+            Alarm::Asked if is_raised => Alarm::Ours,
+            Alarm::Ours if !is_raised => Alarm::NotOurs,
+            alarm => alarm,
+        };
         let action = if room.is_short() {
             self.room_since = None;
             (!is_raised).then_some(AlarmAction::Activate)
         } else {
             let since = *self.room_since.get_or_insert(now);
             let is_steady = now.saturating_sub(since) >= STEADY;
-            (is_raised && self.is_ours && is_steady).then_some(AlarmAction::Deactivate)
+            (self.alarm == Alarm::Ours && is_steady).then_some(AlarmAction::Deactivate)
         };
-        let action =
-            action.filter(|action| *action == AlarmAction::Activate && !self.is_ours || now >= self.next_try)?;
-        self.is_ours = true;
+        let action = action.filter(|_| now >= self.next_try)?;
+        if action == AlarmAction::Activate {
+            self.alarm = Alarm::Asked;
+        }
         self.next_try = now + RETRY;
         let (action, alarm) = (action as i32, AlarmType::Nospace as i32);
         let request = pb::AlarmRequest { action, member_id: self.member, alarm };
@@ -107,6 +122,13 @@ mod tests {
             (24, false, true, clear),
             (25, false, false, None),
         ]);
+        // The raise takes its time, and room comes first.
+        check(&[(1, true, false, raise), (2, false, false, None), (7, false, true, None), (8, false, true, clear)]);
+        // Once it is cleared, who raises it again is somebody else.
+        let ours = [(1, true, false, raise), (2, true, true, None), (10, false, true, None), (15, false, true, clear)];
+        check(&[&ours[..], &[(16, false, false, None), (60, false, true, None), (90, false, true, None)]].concat());
+        // But for a disk that is full again.
+        check(&[&ours[..], &[(16, false, false, None), (60, true, false, raise), (61, true, true, None)]].concat());
         // Raised by somebody else.
         check(&[(1, true, true, None), (2, false, true, None), (30, false, true, None)]);
     }
