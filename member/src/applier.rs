@@ -219,8 +219,9 @@ impl<P: Waiter> Applier<P> {
         if let Some((index, term)) = last {
             self.publish();
             done.has_applied = true;
+            let is_new_term = self.progress.applied_term() < term;
             done.wakes_member = self.progress.set_applied(index, term);
-            self.pending.sweep();
+            self.pending.sweep(term, is_new_term);
         }
         if trims {
             self.trim(&mut done);
@@ -260,7 +261,7 @@ impl<P: Waiter> Applier<P> {
         let waiter = self.pending.waiters.remove(&id);
         let want = match waiter {
             Some(Waits::Client(_)) => Want::Answer,
-            Some(Waits::Duty) | None => Want::Effect,
+            Some(Waits::Duty(_)) | None => Want::Effect,
         };
         if !self.window.has_room() {
             // Those who read must see what the store is given: publishing makes the window's front movable. All that is
@@ -298,7 +299,7 @@ impl<P: Waiter> Applier<P> {
                 }
                 _ => done.answers.push((waiter, applied.outcome)),
             },
-            Some(Waits::Duty) => done.duties_done.push(id),
+            Some(Waits::Duty(_)) => done.duties_done.push(id),
             None => {}
         }
         Ok(Some(ended))
@@ -343,10 +344,15 @@ fn milliseconds(took: Duration) -> f64 {
 }
 
 impl<P: Waiter> Pending<P> {
-    fn sweep(&mut self) {
-        if self.entries_since_sweep >= SWEEP_ENTRIES {
+    /// What a leader proposed in an earlier term stands in front of what has been applied by now, or never comes. A follower's
+    /// may still be on its way to the new leader: what depends on an answer is proposed again.
+    fn sweep(&mut self, applied: Term, is_new_term: bool) {
+        if is_new_term || self.entries_since_sweep >= SWEEP_ENTRIES {
             self.entries_since_sweep = 0;
-            self.waiters.retain(|_, waits| !matches!(waits, Waits::Client(waiter) if waiter.gone()));
+            self.waiters.retain(|_, waits| match waits {
+                Waits::Client(waiter) => !waiter.gone(),
+                Waits::Duty(term) => *term >= applied,
+            });
         }
     }
 }
@@ -446,5 +452,27 @@ mod tests {
             dead = applier.step(&mut Vec::new(), true).unwrap().dead;
         }
         assert_eq!(dead, [Revision { main: 2, sub: 0 }]);
+    }
+
+    /// Duties' proposals 7, 8 and 9 of terms 1, 1 and 2; those that come.
+    #[test]
+    fn a_duty_of_an_earlier_term_is_waited_for_no_longer() {
+        let entry = |index: u64, term, id: u64| {
+            let put = Some(pb::PutRequest { key: "k".into(), ..Default::default() });
+            let request = pb::InternalRaftRequest { put, ..Default::default() };
+            let data = encode(RequestId(id), &Caller::default(), request);
+            Entry { index: Index(index), term: Term(term), payload: data.into() }
+        };
+        let mut applier = applier();
+        let waiters = [(7, 1), (8, 1), (9, 2)].map(|(id, term)| (RequestId(id), Waits::Duty(Term(term)))).into();
+        let jobs = &mut vec![ApplyJob::Apply(Apply { entries: vec![entry(1, 1, 50)], waiters })];
+        assert!(applier.step(jobs, true).unwrap().duties_done.is_empty());
+        assert_eq!(applier.pending.waiters.len(), 3, "an entry of term 1 may come");
+
+        // What comes together with the new term is answered.
+        let entries = vec![entry(2, 1, 7), entry(3, 2, 51)];
+        let done = applier.step(&mut vec![ApplyJob::Apply(Apply { entries, waiters: vec![] })], true).unwrap();
+        assert_eq!(done.duties_done, [RequestId(7)]);
+        assert_eq!(applier.pending.waiters.keys().collect::<Vec<_>>(), [&RequestId(9)]);
     }
 }

@@ -156,8 +156,8 @@ pub struct Apply<P> {
 #[derive(Debug)]
 pub enum Waits<P> {
     Client(P),
-    /// The member itself: `Input::DutyDone`.
-    Duty,
+    /// The member itself: `Input::DutyDone`. It was proposed in this term.
+    Duty(Term),
 }
 
 /// All that is owed after a turn.
@@ -667,9 +667,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.clock.silence.end();
         }
         let Pace { heartbeat, election_ticks } = self.clock.pace;
+        let term = self.raft.hard_state().term;
         for (id, data) in self.duties.proposals(now, self.clock.silence.lasted(), heartbeat * election_ticks) {
             match self.raft.propose(data) {
-                Ok(()) => self.proposals.proposed.push((id, Waits::Duty)),
+                Ok(()) => self.proposals.proposed.push((id, Waits::Duty(term))),
                 // Leadership is being handed over, and may come to nothing.
                 Err(_) => self.duties.refused(id, now),
             }
