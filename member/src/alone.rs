@@ -8,52 +8,51 @@
 //! before the end: the commit index is only written with the next entries. And there is nobody left who could hold anything else
 //! at these places: what was not answered may have happened.
 
-use std::collections::BTreeMap;
-
 use ferrite_raft::{Entry, HardState, Index, NodeId};
-use ferrite_state::RequestId;
-use ferrite_state::cluster::{Cluster, Member};
-use ferrite_state::command::{Command, CommandError, ConfChange, MemberChange, Proposal};
+use ferrite_state::cluster::{Cluster, Member, RowError};
+use ferrite_state::command::{Command, ConfChange, MemberChange, Proposal};
+use ferrite_state::{LoadError, RequestId};
+use ferrite_storage::Table;
+
+use crate::bootstrap::StartError;
 
 /// Where a member is said to be reached that its own cluster did not know (etcd's choice).
 const OWN_URL: &str = "http://localhost:2380";
 
 /// Appends what makes `own` the only member. Returns what was appended. All of the log is committed by `hard_state`: both have
 /// to be in the log before anything else happens.
+///
+/// # Errors
+/// If the log cannot be read, or if `own` was removed: it cannot be added again under its id, so nobody would be left to vote.
+/// Nothing is changed then. (etcd does not look, and ends at the entry that removes the last other member, at every start.)
 pub(crate) fn stand_alone(
     own: NodeId,
     applied: (Index, &Cluster),
     entries: &mut Vec<Entry>,
     hard_state: &mut HardState,
-) -> Result<Vec<Entry>, CommandError> {
+) -> Result<Vec<Entry>, StartError> {
     let (applied, cluster) = applied;
     let last = entries.last().map_or(hard_state.commit, |entry| entry.index.max(hard_state.commit));
+    let cluster = after_all(applied, cluster, entries)?;
+    if cluster.is_removed(own) {
+        let reason = "this member was removed from its cluster and cannot go on alone: \
+                      start one that still is a member with --force-new-cluster";
+        let row = RowError { table: Table::MembersRemoved, key: format!("{:x}", own.0), reason: reason.to_owned() };
+        return Err(LoadError::Cluster(row).into());
+    }
     let conf = cluster.conf_state();
-    // Who there is, and whether it votes.
-    let voters = conf.voters.iter().map(|voter| (*voter, true));
-    let mut members: BTreeMap<NodeId, bool> = voters.chain(conf.learners.iter().map(|id| (*id, false))).collect();
-    for entry in entries.iter().filter(|entry| entry.index > applied && entry.change().is_some()) {
-        if let Command::ConfChange(change) = Proposal::parse(entry)?.command {
-            match change.change {
-                MemberChange::Add { as_voter, .. } => _ = members.insert(change.node, as_voter),
-                MemberChange::Promote => _ = members.insert(change.node, true),
-                MemberChange::Remove => _ = members.remove(&change.node),
-                MemberChange::Update { .. } => {}
-            }
-        }
-    }
     let mut changes = Vec::new();
-    match members.get(&own) {
-        Some(true) => {}
+    if conf.learners.contains(&own) {
         // Without a vote it could not go on.
-        Some(false) => changes.push(ConfChange { node: own, change: MemberChange::Promote }),
-        None => {
-            let member = Member { id: own, peer_urls: vec![OWN_URL.to_owned()], ..Member::default() };
-            changes.push(ConfChange { node: own, change: MemberChange::Add { member, as_voter: true } });
-        }
+        changes.push(ConfChange { node: own, change: MemberChange::Promote });
+    } else if !conf.voters.contains(&own) {
+        let member = Member { id: own, peer_urls: vec![OWN_URL.to_owned()], ..Member::default() };
+        changes.push(ConfChange { node: own, change: MemberChange::Add { member, as_voter: true } });
     }
-    let others = members.into_keys().filter(|member| *member != own);
-    changes.extend(others.map(|node| ConfChange { node, change: MemberChange::Remove }));
+    let mut others: Vec<NodeId> = [&conf.voters[..], &conf.learners].concat();
+    others.retain(|member| *member != own);
+    others.sort_unstable();
+    changes.extend(others.into_iter().map(|node| ConfChange { node, change: MemberChange::Remove }));
     let entry = |(index, change): (u64, ConfChange)| Entry {
         term: hard_state.term,
         index: Index(index),
@@ -63,6 +62,18 @@ pub(crate) fn stand_alone(
     hard_state.commit = Index(last.0 + appended.len() as u64);
     entries.extend(appended.iter().cloned());
     Ok(appended)
+}
+
+/// The cluster as it will be when all of the log is applied.
+fn after_all(applied: Index, cluster: &Cluster, entries: &[Entry]) -> Result<Cluster, StartError> {
+    let mut cluster = cluster.clone();
+    for entry in entries.iter().filter(|entry| entry.index > applied && entry.change().is_some()) {
+        if let Command::ConfChange(change) = Proposal::parse(entry)?.command {
+            // One that is refused here will be refused then.
+            let _ = cluster.change(&change, &mut Vec::new());
+        }
+    }
+    Ok(cluster)
 }
 
 #[cfg(test)]
@@ -111,5 +122,38 @@ mod tests {
         assert_eq!(appended(3, 3, 3, 3), learner);
         assert_eq!(appended(9, 1, 1, 0), [(2, NodeId(9), false), (3, NodeId(1), true)]);
         assert_eq!(appended(1, 4, 1, 1), [(5, NodeId(2), true), (6, NodeId(3), true), (7, NodeId(4), true)]);
+    }
+    #[test]
+    fn who_was_removed_does_not_go_on() {
+        let removal = |index, node| {
+            let payload = ConfChange { node: NodeId(node), change: MemberChange::Remove }.proposed_as(RequestId(0));
+            Entry { term: Term(1), index: Index(index), payload: payload.into() }
+        };
+        let all = [add(1, 1, true), add(2, 2, true), removal(3, 2)];
+        for applied in 0..=3 {
+            let cluster = after_all(Index(0), &Cluster::new(1), &all[..applied]).unwrap();
+            let alone = |own| {
+                let (mut entries, mut hard_state) = (all.to_vec(), HardState::default());
+                let appended =
+                    stand_alone(NodeId(own), (Index(applied as u64), &cluster), &mut entries, &mut hard_state);
+                assert!(
+                    appended.is_ok() || (&entries[..], hard_state) == (&all[..], HardState::default()),
+                    "it is changed"
+                );
+                appended.map(|appended| appended.len()).map_err(|error| error.to_string())
+            };
+            assert_eq!(alone(1), Ok(0), "applied {applied}");
+            let error = alone(2).unwrap_err();
+            assert!(error.starts_with(r#"table members_removed, row "2": this member was removed"#), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_removal_that_is_refused_is_none() {
+        let payload = ConfChange { node: NodeId(1), change: MemberChange::Remove }.proposed_as(RequestId(0));
+        let mut entries = vec![add(1, 1, true), Entry { term: Term(1), index: Index(2), payload: payload.into() }];
+        let cluster = Cluster::new(1);
+        let appended = stand_alone(NodeId(1), (Index(0), &cluster), &mut entries, &mut HardState::default()).unwrap();
+        assert_eq!(appended, []);
     }
 }

@@ -32,6 +32,8 @@ pub enum ApplyError {
     TooManyLearners,
     #[error("the member is no learner")]
     MemberNotLearner,
+    #[error("nobody would be left to vote")]
+    LastVoter,
     /// What `Authenticate` answers while authentication is off.
     #[error("authentication is not enabled")]
     AuthNotEnabled,

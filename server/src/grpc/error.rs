@@ -140,6 +140,8 @@ impl From<ApplyError> for Status {
                 (Code::FailedPrecondition, "etcdserver: too many learner members in cluster")
             }
             ApplyError::MemberNotLearner => (Code::FailedPrecondition, "etcdserver: can only promote a learner member"),
+            // etcd has no such answer: its members end.
+            ApplyError::LastVoter => (Code::FailedPrecondition, "etcdserver: the last voting member cannot be removed"),
             ApplyError::AuthNotEnabled => (Code::FailedPrecondition, "etcdserver: authentication is not enabled"),
             ApplyError::AuthNotBuilt => (Code::Unimplemented, "users and roles are not built yet"),
         };
@@ -183,7 +185,7 @@ mod tests {
     /// Codes and texts of etcd's table, for everything that can be said now.
     #[test]
     fn texts_are_those_of_etcd() {
-        let said: [Status; 45] = [
+        let said: [Status; 46] = [
             RequestError::EmptyKey.into(),
             RequestError::UnsetOp.into(),
             RequestError::ValueProvided.into(),
@@ -208,6 +210,7 @@ mod tests {
             ApplyError::PeerUrlExists.into(),
             ApplyError::TooManyLearners.into(),
             ApplyError::MemberNotLearner.into(),
+            ApplyError::LastVoter.into(),
             RequestError::InvalidClientApiVersion.into(),
             RequestError::UnknownHealthService.into(),
             RequestError::WatchCanceled.into(),
@@ -255,6 +258,7 @@ mod tests {
 9 etcdserver: Peer URLs already exists
 9 etcdserver: too many learner members in cluster
 9 etcdserver: can only promote a learner member
+9 etcdserver: the last voting member cannot be removed
 3 etcdserver: invalid client api version
 5 unknown service
 1 etcdserver: watch canceled

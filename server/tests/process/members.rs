@@ -2,6 +2,7 @@
 
 use ferrite_proto::etcdserverpb as pb;
 
+use crate::cluster::{put, status};
 use crate::server::{Client, Home, run};
 
 const ADD: &str = "/etcdserverpb.Cluster/MemberAdd";
@@ -134,4 +135,23 @@ fn refused_promotions_are_counted_by_their_reason() {
     assert_eq!(failed("membership: ID not found"), Some(&1.0));
     let not_ready = "etcdserver: can only promote a learner member which is in sync with leader";
     assert_eq!(failed(not_ready), Some(&2.0));
+}
+
+#[test]
+fn the_last_voter_stays_whoever_asks_it_to_go() {
+    let home = Home::new();
+    let mut server = home.start(&["--strict-reconfig-check=false"]);
+    run(async {
+        for _restart in 0..2 {
+            let client = &mut server.connect().await;
+            let id = status(client).await.header.unwrap().member_id;
+            let asked: Result<pb::MemberRemoveResponse, _> = client.call(REMOVE, pb::MemberRemoveRequest { id }).await;
+            let refused = asked.unwrap_err();
+            let expected = (9, "etcdserver: the last voting member cannot be removed");
+            assert_eq!((refused.code() as i32, refused.message()), expected);
+            put(client, "k", "v").await.unwrap();
+            server.kill();
+            server = home.start(&["--strict-reconfig-check=false"]);
+        }
+    });
 }

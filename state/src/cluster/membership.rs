@@ -219,6 +219,9 @@ impl Cluster {
             (MemberChange::Update { member }, Some(_)) if url_in_use(&member.peer_urls, Some(node)) => {
                 Err(ApplyError::PeerUrlExists)
             }
+            // No entry could follow. etcd lets it come to Raft, which ends every member, and again at each start: where it goes
+            // on at all it never holds another state than this one.
+            (MemberChange::Remove, Some(_)) if self.conf.voters == [node] => Err(ApplyError::LastVoter),
             (MemberChange::Promote | MemberChange::Remove | MemberChange::Update { .. }, Some(_)) => Ok(()),
         }
     }
@@ -355,6 +358,23 @@ mod tests {
         assert_eq!(cluster.conf_state().voters, [NodeId(1), NodeId(5)]);
         assert_eq!(cluster.conf_state().learners, [NodeId(3)]);
         assert!(cluster.is_removed(NodeId(2)));
+    }
+
+    #[test]
+    fn the_last_voter_stays() {
+        let remove = |id| change(id, MemberChange::Remove);
+        let cluster = check(&[
+            (add(1, "a"), Ok(())),
+            (remove(1), Err(ApplyError::LastVoter)),
+            (add_learner(2, "b"), Ok(())),
+            (remove(1), Err(ApplyError::LastVoter)),
+            (remove(2), Ok(())),
+            (add(3, "c"), Ok(())),
+            (remove(1), Ok(())),
+            (remove(3), Err(ApplyError::LastVoter)),
+        ]);
+        assert_eq!(cluster.conf_state().voters, [NodeId(3)]);
+        assert!(!cluster.is_removed(NodeId(3)));
     }
 
     #[test]
