@@ -619,7 +619,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
 
     fn checkpointed(&mut self, index: Index, conf: ConfState, now: Duration) {
         let keep_from = self.checkpoints.done(index);
-        let keep_from = self.snapshots_out.allow(keep_from, now);
+        // Raft reads what it does not know to be applied, and that may be behind what the store holds.
+        let keep_from = self.snapshots_out.allow(keep_from, now).min(self.raft.status().applied);
         let log = self.raft.log_mut();
         if index < log.first_index() {
             // A snapshot has come meanwhile, and the log begins behind it.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod checkpoints;
+mod compaction;
 mod election;
 mod leases;
 mod rig;
