@@ -622,8 +622,10 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         // Raft reads what it does not know to be applied, and that may be behind what the store holds.
         let keep_from = self.snapshots_out.allow(keep_from, now).min(self.raft.status().applied);
         let log = self.raft.log_mut();
-        if index < log.first_index() {
-            // A snapshot has come meanwhile, and the log begins behind it.
+        let held = log.snapshot().expect("one in memory can be read").meta.index;
+        if index <= held {
+            // A snapshot has come meanwhile, and the log begins there or behind it. Or a checkpoint that was asked for before
+            // the snapshot came was taken of the new store, where it stands as far as the next one.
             return;
         }
         log.create_snapshot(index, conf, Bytes::new()).expect("what was applied is in the log, and newer than before");

@@ -75,3 +75,13 @@ fn log_that_raft_does_not_know_to_be_applied_stays() {
     follower.takes(applied(ChangeKind::RemoveNode));
     assert!(follower.stands());
 }
+
+#[test]
+fn a_second_checkpoint_at_the_same_place_is_none() {
+    let mut follower = Follower::new();
+    follower.takes(applied(ChangeKind::RemoveNode));
+    for _ in 0..2 {
+        follower.checkpointed();
+    }
+    assert!(follower.stands(), "it lives on");
+}
