@@ -10,6 +10,7 @@
 //! applied in this life: the log has them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -99,12 +100,22 @@ pub struct Applier<P> {
     pending: Pending<P>,
     stored: Index,
     closing: Arc<Closing>,
+    wake_store: WakeStore,
     /// An entry was left to the next life, so all behind it are.
     has_given_up: bool,
     pace: TrimPace,
     /// When the compaction that is being trimmed was begun.
     trimming_since: Option<Instant>,
     timing: ApplyTiming,
+}
+
+/// What tells the store keeper, who may sleep, that there is something to write.
+struct WakeStore(Box<dyn FnMut() + Send>);
+
+impl fmt::Debug for WakeStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WakeStore").finish_non_exhaustive()
+    }
 }
 
 /// How fast a compaction is trimmed.
@@ -150,6 +161,7 @@ impl<P: Waiter> Applier<P> {
             pending,
             stored,
             closing,
+            wake_store: WakeStore(Box::new(|| ())),
             has_given_up: false,
             pace,
             trimming_since: None,
@@ -162,9 +174,20 @@ impl<P: Waiter> Applier<P> {
         self.closing.clone()
     }
 
-    /// Whether a step that applies a few entries will not wait for the store.
+    /// What to call before it waits for the store: the store keeper is told of a step's entries when the step is over, and
+    /// they may fill the window before.
+    pub fn wake_store_with(&mut self, call: impl FnMut() + Send + 'static) {
+        self.wake_store = WakeStore(Box::new(call));
+    }
+
+    /// Whether an entry can be applied without waiting for the store.
     pub fn has_room(&self) -> bool {
         self.window.has_room()
+    }
+
+    /// Whether half of the window is free, so that a step that applies a few entries will not wait for the store.
+    pub fn has_much_room(&self) -> bool {
+        self.window.has_much_room()
     }
 
     /// Whether a compaction has not been trimmed to its end, or somebody waits to be told that it has.
@@ -267,6 +290,7 @@ impl<P: Waiter> Applier<P> {
             // Those who read must see what the store is given: publishing makes the window's front movable. All that is
             // applied is in the window here; a revision that is published before its records are there cannot be read.
             self.publish();
+            (self.wake_store.0)();
             match self.window.wait_for_room() {
                 Waited::Room => {}
                 Waited::Closing => return Ok(None),

@@ -169,6 +169,25 @@ mod tests {
         close_when_full(true);
     }
 
+    #[test]
+    fn who_fills_the_window_in_one_step_wakes_the_store() {
+        let disk = LyingDisk::new();
+        drop(Store::create(disk.clone(), Path::new("/store"), IDENTITY, OPTIONS).unwrap());
+        let (mut keeper, opened) = open(&disk);
+        let progress = Arc::new(Progress::new(Index(0), Term(0)));
+        let mut applier = applier(opened, &progress);
+        let (sender, receiver) = channel();
+        applier.wake_store_with(move || sender.send(()).unwrap());
+        // Until the applier is dropped.
+        let store = std::thread::spawn(move || {
+            let wake = |()| keeper.step(&mut vec![StoreJob::Flush]).unwrap().flushed;
+            receiver.into_iter().filter_map(wake).count()
+        });
+        in_time(move || drop(applier.step(&mut vec![apply(1..=500, None)], true).unwrap()));
+        assert_eq!(progress.applied(), Index(500));
+        assert!(store.join().unwrap() > 5, "the window was full more than once");
+    }
+
     /// A window without room. Its store has to be kept: without one nobody waits.
     fn full_window() -> (WindowWriter, Store<LyingDisk>) {
         let (store, opened) = Store::create(LyingDisk::new(), Path::new("/store"), IDENTITY, OPTIONS).unwrap();

@@ -331,7 +331,7 @@ struct ApplyLoop {
 
 impl ApplySeat {
     pub fn new(
-        applier: Applier<Reply<ProposalAnswer>>,
+        mut applier: Applier<Reply<ProposalAnswer>>,
         inbox: Inbox<ApplyJob<Reply<ProposalAnswer>>>,
         outlets: Outlets,
         posts: Vec<Arc<Post>>,
@@ -339,6 +339,8 @@ impl ApplySeat {
         listeners: ApplyListeners,
         fatal: Box<dyn Fn(Fatal) + Send + Sync>,
     ) -> Arc<ApplySeat> {
+        let store = outlets.store.clone();
+        applier.wake_store_with(move || hand_on(&store, StoreJob::Flush));
         let applier = ApplyLoop {
             applier,
             jobs: Vec::new(),
@@ -380,7 +382,7 @@ impl StandIn for ApplySeat {
         let Some(mut owner) = self.applier.try_lock() else { return false };
         let is_small = |job: &ApplyJob<_>| matches!(job, ApplyJob::Apply(apply) if apply.entries.len() <= FEW_ENTRIES);
         let is_easy = self.inbox.look(|jobs| jobs.len() == 1 && jobs.iter().all(is_small));
-        if !is_easy || !owner.applier.has_room() {
+        if !is_easy || !owner.applier.has_much_room() {
             return false;
         }
         if let Err(error) = owner.step(&self.inbox, false) {

@@ -264,6 +264,11 @@ impl WindowWriter {
         self.window.room.is_free()
     }
 
+    /// Whether at least half of it is free.
+    pub fn has_much_room(&self) -> bool {
+        self.window.bytes() <= self.window.room.bound_bytes / 2
+    }
+
     /// Waits until an effect may enter, or there is no reason to wait any longer.
     pub fn wait_for_room(&self) -> Waited {
         let room = &self.window.room;
