@@ -31,6 +31,12 @@ impl Cluster {
         if !self.nodes[0].config.rules.pre_vote {
             return;
         }
+        // Nor with one voter: it alone commits the change that makes a leader without a vote the second voter. If that leader
+        // then starts again it has the longer log and does not know that it may stand, while the other needs its vote. As with
+        // etcd; from two voters on those who have the change are a majority behind it, too.
+        if self.may_have_one_voter {
+            return;
+        }
         self.network.heal();
         for id in 0..self.nodes.len() {
             if self.nodes[id].up.is_none() {

@@ -28,6 +28,8 @@ pub struct Cluster {
     proposals: u64,
     steps: usize,
     crashes: usize,
+    /// Somebody asked for a change that leaves one voter.
+    pub(super) may_have_one_voter: bool,
     pub(super) mended: Mended,
 }
 
@@ -80,6 +82,7 @@ impl Cluster {
             proposals: 0,
             steps: 200 + rng.pick(&[0, 100, 400, 800]),
             crashes: 0,
+            may_have_one_voter: false,
             mended: Mended::default(),
             rng,
         }
@@ -234,6 +237,7 @@ impl Cluster {
                     changes.push(MemberChange { kind, node });
                 }
             }
+            self.may_have_one_voter |= after.len() == 1;
             match changes[..] {
                 [] => return,
                 [change] if rng.percent(50) => {
