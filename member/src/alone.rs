@@ -9,10 +9,9 @@
 //! at these places: what was not answered may have happened.
 
 use ferrite_raft::{Entry, HardState, Index, NodeId};
-use ferrite_state::cluster::{Cluster, Member, RowError};
+use ferrite_state::RequestId;
+use ferrite_state::cluster::{Cluster, Member};
 use ferrite_state::command::{Command, ConfChange, MemberChange, Proposal};
-use ferrite_state::{LoadError, RequestId};
-use ferrite_storage::Table;
 
 use crate::bootstrap::StartError;
 
@@ -35,10 +34,7 @@ pub(crate) fn stand_alone(
     let last = entries.last().map_or(hard_state.commit, |entry| entry.index.max(hard_state.commit));
     let cluster = after_all(applied, cluster, entries)?;
     if cluster.is_removed(own) {
-        let reason = "this member was removed from its cluster and cannot go on alone: \
-                      start one that still is a member with --force-new-cluster";
-        let row = RowError { table: Table::MembersRemoved, key: format!("{:x}", own.0), reason: reason.to_owned() };
-        return Err(LoadError::Cluster(row).into());
+        return Err(StartError::Removed(own));
     }
     let conf = cluster.conf_state();
     let mut changes = Vec::new();
@@ -123,6 +119,7 @@ mod tests {
         assert_eq!(appended(9, 1, 1, 0), [(2, NodeId(9), false), (3, NodeId(1), true)]);
         assert_eq!(appended(1, 4, 1, 1), [(5, NodeId(2), true), (6, NodeId(3), true), (7, NodeId(4), true)]);
     }
+
     #[test]
     fn who_was_removed_does_not_go_on() {
         let removal = |index, node| {
@@ -144,7 +141,7 @@ mod tests {
             };
             assert_eq!(alone(1), Ok(0), "applied {applied}");
             let error = alone(2).unwrap_err();
-            assert!(error.starts_with(r#"table members_removed, row "2": this member was removed"#), "{error}");
+            assert!(error.starts_with("member 2 was removed from its cluster"), "{error}");
         }
     }
 

@@ -152,6 +152,11 @@ pub enum StartError {
         file.display()
     )]
     WrittenByEtcd { file: PathBuf },
+    #[error(
+        "member {0:x} was removed from its cluster and cannot go on alone: \
+         start one that still is a member with --force-new-cluster"
+    )]
+    Removed(NodeId),
     #[error("{}: there was a log here a moment ago, and there is none now: start again", log.display())]
     NoLog { log: PathBuf },
     #[error("{}: the log's metadata names no member and no cluster: this is not a log of etcd", log.display())]

@@ -34,7 +34,7 @@ impl Cluster {
         // Nor with one voter: it alone commits the change that makes a leader without a vote the second voter. If that leader
         // then starts again it has the longer log and does not know that it may stand, while the other needs its vote. As with
         // etcd; from two voters on those who have the change are a majority behind it, too.
-        if self.may_have_one_voter {
+        if self.fewest_voters == 1 {
             return;
         }
         self.network.heal();

@@ -28,8 +28,8 @@ pub struct Cluster {
     proposals: u64,
     steps: usize,
     crashes: usize,
-    /// Somebody asked for a change that leaves one voter.
-    pub(super) may_have_one_voter: bool,
+    /// No change leaves fewer.
+    pub(super) fewest_voters: usize,
     pub(super) mended: Mended,
 }
 
@@ -82,7 +82,7 @@ impl Cluster {
             proposals: 0,
             steps: 200 + rng.pick(&[0, 100, 400, 800]),
             crashes: 0,
-            may_have_one_voter: false,
+            fewest_voters: rng.pick(&[1, 2, 2, 2]),
             mended: Mended::default(),
             rng,
         }
@@ -209,7 +209,7 @@ impl Cluster {
         });
     }
 
-    /// A leader proposes a change of what it leads, one that keeps a voter.
+    /// A leader proposes a change of what it leads, one that keeps enough voters.
     fn propose_change(&mut self, id: usize) {
         let (rng, count) = (&mut self.rng, self.nodes.len());
         let Some(up) = &mut self.nodes[id].up else { return };
@@ -233,11 +233,10 @@ impl Cluster {
                     continue;
                 }
                 after.retain(|id| *id != node || kind == ChangeKind::AddNode);
-                if !after.is_empty() {
+                if after.len() >= self.fewest_voters {
                     changes.push(MemberChange { kind, node });
                 }
             }
-            self.may_have_one_voter |= after.len() == 1;
             match changes[..] {
                 [] => return,
                 [change] if rng.percent(50) => {

@@ -39,9 +39,6 @@ fn parent_of(store: &Path) -> Option<&Path> {
 /// that had not been done, and removes what else a crash has left. Says whether it did. No other process may run this
 /// member, and the record must be durable.
 pub fn settle<V: Vfs>(vfs: &V, store: &Path, record: Index) -> Result<bool, StoreError> {
-    if !is_unsettled(vfs, store)? {
-        return Ok(false);
-    }
     let Some(parent) = parent_of(store) else { return Ok(false) };
     // An earlier process may have ended between a change of names and its sync.
     vfs.sync_dir(parent)?;
