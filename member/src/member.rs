@@ -418,10 +418,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         self.keep_time(now);
         self.propose(now, &mut out);
         self.ask_for_reads(now);
-        while let Some(ready) = self.raft.take_ready() {
-            self.hand_out(ready, &mut out);
-            self.ask_for_reads(now);
-        }
+        self.hand_out(&mut out);
         out.discard |= self.installing.refused().is_some();
         self.progress.set_committed(self.saves.hard_state.commit);
         let applied = self.answer_reads(&mut out);
@@ -691,7 +688,14 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
-    fn hand_out(&mut self, ready: Ready, out: &mut Outbox<P, R>) {
+    fn hand_out(&mut self, out: &mut Outbox<P, R>) {
+        while let Some(ready) = self.raft.take_ready() {
+            self.hand_on(ready, out);
+            self.ask_for_reads(self.clock.now);
+        }
+    }
+
+    fn hand_on(&mut self, ready: Ready, out: &mut Outbox<P, R>) {
         if let Some(soft_state) = ready.soft_state {
             let another = soft_state.leader.is_some() && soft_state.leader != self.soft_state.leader;
             self.soft_state = soft_state;
@@ -760,12 +764,18 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
     }
 
-    /// Answers the readers whose index has been applied, and asks to be woken if some still wait. Returns what is applied.
+    /// Answers the readers whose index has been applied, and asks to be woken if some still wait, or if more is committed
+    /// than the applier was given. Returns what is applied.
     fn answer_reads(&mut self, out: &mut Outbox<P, R>) -> Index {
         loop {
             let applied = self.progress.applied();
+            if self.raft.holds_back() {
+                // It may have come further since the turn began, and is not heard of again if it is done.
+                self.report_applied();
+                self.hand_out(out);
+            }
             self.reads.answer(applied, &mut out.reads);
-            let waits = self.reads.waits_for_apply() || self.duties.wait_for_apply();
+            let waits = self.reads.waits_for_apply() || self.duties.wait_for_apply() || self.raft.holds_back();
             if !waits || self.progress.await_change(applied) {
                 return applied;
             }

@@ -241,6 +241,12 @@ impl<L: LogStore> RawNode<L> {
             || self.raft.role.soft_state(core.id) != self.told.soft_state
     }
 
+    /// Whether committed entries are held back until some of those that are out are applied: the owner has to report that
+    /// with [`applied`](Self::applied) as soon as it happens, and not at the next occasion.
+    pub fn holds_back(&self) -> bool {
+        self.raft.core.log.holds_back(self.hands_out_unsaved())
+    }
+
     /// Takes all that is owed now. It never waits: what the disk and the state machine have done comes back with `saved`
     /// and `applied`, while the next one may already be taken. `None` if nothing is owed.
     ///

@@ -1,5 +1,6 @@
 //! Turns of one member.
 
+mod applying;
 mod changes;
 mod checkpoints;
 mod compaction;

@@ -216,6 +216,11 @@ impl<L: LogStore> RaftLog<L> {
         self.applying < self.applicable(unsaved_too)
     }
 
+    /// Whether there would be more to apply if less were out.
+    pub fn holds_back(&self, unsaved_too: bool) -> bool {
+        self.budget.is_spent() && self.applying < self.ripe(unsaved_too)
+    }
+
     /// Hands out committed entries into `into`, which is empty, unless as much as the budget allows is out.
     pub fn take_to_apply(&mut self, unsaved_too: bool, into: &mut Vec<Entry>) {
         let until = self.applicable(unsaved_too);
@@ -236,6 +241,11 @@ impl<L: LogStore> RaftLog<L> {
         if self.budget.is_spent() || self.unsaved.has_snapshot() {
             return self.applying;
         }
+        self.ripe(unsaved_too)
+    }
+
+    /// The last entry that is committed and, unless unsaved ones may go as well, saved.
+    fn ripe(&self, unsaved_too: bool) -> Index {
         if unsaved_too { self.committed } else { self.committed.min(self.unsaved.offset().prev()) }
     }
 
@@ -487,5 +497,21 @@ mod tests {
         assert_eq!(take(4, false), [4]);
         assert_eq!(take(6, false), [4, 5]);
         assert_eq!(take(6, true), [4, 5, 6]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_held_back_until_something_is_applied() {
+        let mut log = log(&[4, 4], &[]);
+        log.budget = ApplyBudget::new(1);
+        log.commit_to(Index(5));
+        assert!(!log.holds_back(false), "nothing is out");
+        for (out, holds_back) in [(4, true), (5, false)] {
+            let mut taken = Vec::new();
+            log.take_to_apply(false, &mut taken);
+            assert_eq!(taken.iter().map(|entry| entry.index.0).collect::<Vec<_>>(), [out]);
+            assert_eq!(log.holds_back(false), holds_back);
+            log.applied_to(Index(out));
+            assert!(!log.holds_back(false));
+        }
     }
 }
