@@ -9,7 +9,8 @@ use crate::apply::LoadError;
 pub const SCHEDULED_COMPACTION: &[u8] = b"scheduledCompactRev";
 pub const FINISHED_COMPACTION: &[u8] = b"finishedCompactRev";
 
-/// A key of the `auth` table.
+/// Keys of the `auth` table.
+pub const AUTH_ENABLED: &[u8] = b"authEnabled";
 pub const AUTH_REVISION: &[u8] = b"authRevision";
 
 /// A row that is to hold a value.

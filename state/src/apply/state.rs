@@ -129,6 +129,8 @@ pub enum Halt {
     NoVersion { index: Index, version: String },
     #[error("entry {index} moves the cluster to version {version}; this member runs {ours}: it has to be upgraded")]
     TooOld { index: Index, version: ClusterVersion, ours: ClusterVersion },
+    #[error("entry {0} changes users, roles or whether they are asked for, which are not built yet")]
+    Auth(Index),
 }
 
 /// A snapshot holds less than this member has applied.
@@ -154,6 +156,9 @@ pub enum LoadError {
     Alarm { key: Vec<u8>, reason: prost::DecodeError },
     #[error("table meta, row {key}: {value:02x?} is no revision")]
     Revision { key: String, value: Vec<u8> },
+    /// Everybody could read and write everything here, and what others refuse would be done.
+    #[error("this cluster asks for users and passwords, which are not built yet: keep this member out of it")]
+    AuthEnabled,
 }
 
 /// The version whose log this code applies.
@@ -185,6 +190,7 @@ impl State {
                 (Table::Meta, tables::FINISHED_COMPACTION) => {
                     tables.marks.finished = Some(tables::parse_compaction(key, value)?);
                 }
+                (Table::Auth, tables::AUTH_ENABLED) if value == [1] => return Err(LoadError::AuthEnabled),
                 (Table::Auth | Table::AuthRoles | Table::AuthUsers, _) => {}
                 (Table::Cluster | Table::Members | Table::MembersRemoved | Table::Meta, _) => {
                     tables.cluster.load_row(table, key, value)?;
@@ -205,6 +211,7 @@ impl State {
             tables.marks.finished = Some(main);
             rows.push(tables::compaction(tables::FINISHED_COMPACTION, main));
         }
+        tables.cluster.follow_version(&mut rows);
         if auth_revision.is_none() {
             rows.push(row(Table::Auth, tables::AUTH_REVISION, 1_u64.to_be_bytes().to_vec()));
         }
@@ -274,7 +281,8 @@ impl State {
                 Ok(Response::Alarm(self.tables.alarms.apply(alarm, &mut effect.rows)))
             }
             Command::Auth(AuthCommand::Authenticate(_)) => Err(ApplyError::AuthNotEnabled),
-            Command::Auth(_) => Err(ApplyError::AuthNotBuilt),
+            Command::Auth(command) if command.only_reads() => Err(ApplyError::AuthNotBuilt),
+            Command::Auth(_) => return Err(Halt::Auth(index)),
             Command::ClusterVersionSet(set) => {
                 applied.wants_snapshot = self.set_cluster_version(set, effect)?;
                 Ok(Response::Done)

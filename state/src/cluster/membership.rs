@@ -255,12 +255,18 @@ impl Cluster {
     /// Sets the version of the cluster; `Err` when the text is none.
     pub fn set_version(&mut self, version: ClusterVersion, rows: &mut Vec<RowChange>) {
         rows.push(row(Table::Cluster, CLUSTER_VERSION, version.to_string()));
-        let storage = version.without_patch();
+        self.versions.cluster = Some(version);
+        self.follow_version(rows);
+    }
+
+    /// Lets the storage version be that of the cluster. In a snapshot from etcd it may still be the one before: there each
+    /// member changes it by itself, seconds later.
+    pub(crate) fn follow_version(&mut self, rows: &mut Vec<RowChange>) {
+        let Some(storage) = self.versions.cluster.as_ref().map(ClusterVersion::without_patch) else { return };
         if storage >= FIRST_STORAGE_VERSION && self.versions.storage.as_ref() != Some(&storage) {
             rows.push(row(Table::Meta, STORAGE_VERSION, storage.to_string()));
             self.versions.storage = Some(storage);
         }
-        self.versions.cluster = Some(version);
     }
 
     pub fn set_downgrade(&mut self, set: &membershippb::DowngradeInfoSetRequest, rows: &mut Vec<RowChange>) {

@@ -89,6 +89,14 @@ pub enum AuthCommand {
     RoleRevokePermission(pb::AuthRoleRevokePermissionRequest),
 }
 
+impl AuthCommand {
+    /// Whether it leaves everything as it is.
+    pub fn only_reads(&self) -> bool {
+        use AuthCommand::*;
+        matches!(self, Status | Authenticate(_) | UserGet(_) | UserList | RoleGet(_) | RoleList)
+    }
+}
+
 /// A committed entry that cannot be applied. The member has to stop: the others apply it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {index} of the log cannot be applied: {reason}")]

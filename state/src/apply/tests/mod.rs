@@ -309,5 +309,9 @@ fn what_would_make_this_member_another_than_the_rest_halts_it() {
     // These are answers, the same on every member.
     let authenticate = AuthCommand::Authenticate(pb::InternalAuthenticateRequest::default());
     assert_eq!(apply(Command::Auth(authenticate)).unwrap().outcome, Err(ApplyError::AuthNotEnabled));
-    assert_eq!(apply(Command::Auth(AuthCommand::Enable)).unwrap().outcome, Err(ApplyError::AuthNotBuilt));
+    assert_eq!(apply(Command::Auth(AuthCommand::UserList)).unwrap().outcome, Err(ApplyError::AuthNotBuilt));
+    let user = AuthCommand::UserAdd(pb::AuthUserAddRequest::default());
+    for changes in [AuthCommand::Enable, AuthCommand::Disable, user] {
+        assert!(matches!(apply(Command::Auth(changes)), Err(Halt::Auth(_))));
+    }
 }

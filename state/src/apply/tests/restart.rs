@@ -8,13 +8,13 @@ use ferrite_proto::membershippb;
 use ferrite_raft::{Index, NodeId, Term};
 use ferrite_storage::store::{Cleaned, Identity, Opened, Options, Store};
 use ferrite_storage::vfs::lying::{LyingDisk, Survival};
-use ferrite_storage::{Table, WindowWriter};
+use ferrite_storage::{Table, WindowWriter, in_memory};
 
 use crate::cluster::Member;
 use crate::command::{Command, ConfChange, MemberChange, Txn};
 use crate::random::Random;
 use crate::testing::{Generator, Machine, Model, Step, Validity};
-use crate::{Settings, Shared, State, Want};
+use crate::{LoadError, Settings, Shared, State, Want};
 
 const IDENTITY: Identity = Identity { node_id: 1, cluster_id: 2 };
 
@@ -246,4 +246,25 @@ fn a_state_becomes_another() {
         // Who was reading goes on with what it had.
         assert_eq!(before.revision(), revision);
     }
+}
+
+#[test]
+fn a_storage_version_that_lags_behind_that_of_the_cluster_catches_up() {
+    for (cluster, storage, wanted) in [("3.7.0", "3.6.0", "3.7.0"), ("3.6.0", "3.7.0", "3.6.0"), ("3.5.0", "", "")] {
+        let rows = [(Table::Cluster, "clusterVersion", cluster), (Table::Meta, "storageVersion", storage)];
+        let rows = rows.into_iter().filter(|(.., value)| !value.is_empty());
+        let (mut state, _) = State::load(rows, in_memory().1, Settings::default()).unwrap();
+        let held = state.tables().cluster.storage_version().map_or(String::new(), ToString::to_string);
+        assert_eq!(held, wanted, "{cluster}");
+        let applied = state.apply(Index(1), Term(1), &Command::Noop, Want::Effect).unwrap();
+        let written = applied.effect.rows.iter().find(|row| row.key == "storageVersion");
+        assert_eq!(written.and_then(|row| row.value.as_deref()), Some(wanted.as_bytes()).filter(|it| !it.is_empty()));
+    }
+}
+
+#[test]
+fn a_cluster_that_asks_for_passwords_is_none_for_us() {
+    let load = |enabled: u8| State::load([(Table::Auth, "authEnabled", [enabled])], in_memory().1, Settings::default());
+    assert!(matches!(load(1).unwrap_err(), LoadError::AuthEnabled));
+    assert!(load(0).is_ok());
 }
