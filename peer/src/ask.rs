@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::body::PeerBody;
@@ -17,11 +18,16 @@ use crate::urls::PeerUrl;
 /// What an answer may take.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Asks members. A clone asks the same way. A connection is made for each question: they are rare.
+/// Questions at a time; others wait. Clients can bring them about, and must not take all files that the process may open.
+const PLACES: usize = 64;
+
+/// Asks members. A clone asks the same way, and has no places of its own. A connection is made for each question: they are
+/// rare.
 #[derive(Clone, Debug)]
 pub struct Asker {
     connect: Arc<dyn Connect>,
     timeouts: Timeouts,
+    places: Arc<Semaphore>,
 }
 
 /// What a member answered.
@@ -34,7 +40,7 @@ pub struct Answer {
 
 impl Asker {
     pub fn new(connect: Arc<dyn Connect>, timeouts: Timeouts) -> Asker {
-        Asker { connect, timeouts }
+        Asker { connect, timeouts, places: Arc::new(Semaphore::new(PLACES)) }
     }
 
     /// Asks for a page of the member that listens at `url`. All of it has to come within `limit`.
@@ -64,6 +70,7 @@ impl Asker {
     ) -> io::Result<Answer> {
         let url: PeerUrl = url.parse().map_err(io::Error::other)?;
         let asked = async {
+            let _place = self.places.acquire().await.map_err(io::Error::other)?;
             let mut connection = Connection::open(&*self.connect, &url, self.timeouts).await?;
             let (head, body) = connection.send(request, path, PeerBody::whole(body)).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;

@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, Uri, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -57,6 +58,9 @@ pub trait Connect: Debug + Send + Sync + 'static {
 /// one that has been sent a whole snapshot, and has lost its power since, would be waited for for ever.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_RETRIES: u32 = 3;
+/// The same where what was sent last is not acknowledged: then the system does not ask, but sends again, for a quarter of
+/// an hour if nobody tells it otherwise.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
 
 /// Connections without TLS.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +75,9 @@ impl Plain {
         socket.set_nodelay(true)?;
         let keepalive =
             TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(KEEPALIVE_RETRIES);
-        SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_keepalive(&keepalive)?;
+        options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
         Ok(socket)
     }
 
@@ -160,8 +166,9 @@ impl Connection {
 const SHORT_BYTES: usize = 64 << 10;
 
 /// Reads an answer to its end, so that the connection can be used again.
-pub(crate) async fn read_short(answer: Response<Incoming>) -> io::Result<()> {
-    Limited::new(answer.into_body(), SHORT_BYTES).collect().await.map(drop).map_err(io::Error::other)
+pub(crate) async fn read_short(answer: Response<Incoming>) -> io::Result<Bytes> {
+    let read = Limited::new(answer.into_body(), SHORT_BYTES).collect().await;
+    read.map(Collected::to_bytes).map_err(io::Error::other)
 }
 
 pub(crate) fn timed_out(what: &str) -> io::Error {

@@ -182,10 +182,15 @@ fn no_content() -> Response<PeerBody> {
     response
 }
 
-/// A 403 makes the other side stop: it is for those alone whom the cluster has removed, and, as in etcd, for messages
-/// that reached another member than they were for.
+/// A 403 makes the other side stop: it is for those alone whom the cluster has removed. etcd answers it where a message
+/// reached another member than it was for, too, and so ends a leader that writes to a member's successor at the same
+/// address.
 fn misdirected_answer(misdirected: Misdirected) -> Response<PeerBody> {
-    text(StatusCode::FORBIDDEN, "application/json", format!("{{\"message\":\"{misdirected}\"}}"))
+    let status = match misdirected {
+        Misdirected::Removed => StatusCode::FORBIDDEN,
+        Misdirected::Mismatch => StatusCode::PRECONDITION_FAILED,
+    };
+    text(status, "application/json", format!("{{\"message\":\"{misdirected}\"}}"))
 }
 
 fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<PeerBody> {

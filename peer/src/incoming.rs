@@ -131,6 +131,8 @@ async fn read(link: &Link, stream: Stream, answer: Response<Incoming>) -> io::Er
             Ok(Some(Ok(piece))) => piece,
         };
         let Ok(piece) = piece.into_data() else { continue };
+        // A post may have failed since, and none need follow while there are streams.
+        link.activate();
         link.metrics.received(piece.len());
         reader.push(piece);
         loop {

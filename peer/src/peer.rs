@@ -8,16 +8,17 @@ use ferrite_observe::log::{Id, lines};
 use ferrite_observe::metrics::{Counter, Gauge, Histogram, Registry, families};
 use ferrite_raft::{Body, Message, NodeId};
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::frame::Stream;
 use crate::outgoing::Outgoing;
 use crate::owner::Owner;
 use crate::queue::{Offered, Receiver, Sender, Waiting, queue};
+use crate::snapshot::DatabasePieces;
 use crate::transport::Context;
 use crate::urls::{PeerUrl, Urls};
-use crate::{incoming, pipeline, prober};
+use crate::{incoming, pipeline, prober, snapshot};
 
 /// Messages that wait for a stream. Full: dropped, and Raft told.
 const STREAM_MESSAGES: usize = 4096;
@@ -154,6 +155,8 @@ pub(crate) struct Peer {
     streams: [Mutex<Option<Sender>>; 2],
     pipeline: Sender,
     tasks: Vec<AbortHandle>,
+    /// Those that send it a snapshot; they end with it, too.
+    snapshots: Mutex<JoinSet<()>>,
 }
 
 impl Peer {
@@ -168,7 +171,7 @@ impl Peer {
             tasks.push(runtime.spawn(prober::run(link.clone())).abort_handle());
         }
         log!(context.logger, lines::STARTED_PEER, Id(remote.0));
-        Peer { link, waiting, streams: Default::default(), pipeline, tasks }
+        Peer { link, waiting, streams: Default::default(), pipeline, tasks, snapshots: Mutex::default() }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -184,6 +187,13 @@ impl Peer {
         let (sender, receiver): (Sender, Receiver) = queue(STREAM_MESSAGES, &self.waiting);
         *self.streams[stream as usize].lock() = Some(sender);
         Outgoing::new(self.link.clone(), stream, receiver)
+    }
+
+    /// Begins to send a snapshot.
+    pub(crate) fn send_snapshot(&self, message: Message, pieces: DatabasePieces) {
+        let mut snapshots = self.snapshots.lock();
+        while snapshots.try_join_next().is_some() {}
+        snapshots.spawn_on(snapshot::send(self.link.clone(), message, pieces), &self.link.context.runtime);
     }
 
     /// Puts a message on its way, or drops it and says so. Never waits.

@@ -1,5 +1,6 @@
 //! Messages one by one, as posts: for a peer that has not asked for streams (yet).
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::dial::{Connection, read_short, timed_out};
 use crate::headers::introduce;
 use crate::peer::Link;
 use crate::queue::Receiver;
+use crate::transport::Misdirected;
 
 /// Messages that wait. Full: dropped, and Raft told.
 pub(crate) const MESSAGES: usize = 64;
@@ -69,15 +71,20 @@ async fn post(link: &Link, kept: &mut Option<Connection>, message: &Message) -> 
     let answer = connection.send(request, PATH, PeerBody::whole(body)).await?;
     let status = answer.status();
     // The connection can be used again once the answer is read.
-    read_short(answer).await?;
+    let says = read_short(answer).await?;
     link.metrics.sent(length);
-    accepted(link, &url, status)
+    accepted(link, &url, status, &says)
 }
 
-/// What the status of the answer to a post means.
-pub(crate) fn accepted(link: &Link, url: &impl std::fmt::Display, status: StatusCode) -> io::Result<()> {
+/// What the answer to a post means.
+pub(crate) fn accepted(link: &Link, url: &impl Display, status: StatusCode, says: &[u8]) -> io::Result<()> {
     match status {
         StatusCode::NO_CONTENT => Ok(()),
+        // Of a member of etcd. It is another than the one that is meant to be there, so it cannot have removed us: the one
+        // that was there before, perhaps, which does not know yet that it is replaced.
+        StatusCode::FORBIDDEN if Misdirected::Mismatch.is_said_in(says) => {
+            Err(io::Error::other(format!("{url} is another member")))
+        }
         StatusCode::FORBIDDEN => {
             link.owner.removed(link.remote);
             Err(io::Error::other("the member was removed from the cluster"))

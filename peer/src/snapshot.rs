@@ -63,20 +63,32 @@ impl Body for SnapshotBody {
     }
 }
 
+/// Tells the owner how a snapshot has ended, also if nobody waits for its end any more.
+struct Report<'a> {
+    link: &'a Link,
+    arrived: bool,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        self.link.owner.snapshot_sent(self.link.remote, self.arrived);
+    }
+}
+
 /// Sends a snapshot, and tells the owner how it ended.
 pub(crate) async fn send(link: Arc<Link>, message: Message, pieces: DatabasePieces) {
+    let mut report = Report { link: &link, arrived: false };
     let url = link.url();
     match post(&link, &message, pieces).await {
         Ok(()) => {
             link.activate();
-            link.owner.snapshot_sent(link.remote, true);
+            report.arrived = true;
         }
         Err(error) => {
             link.url_failed(&url);
             link.deactivate("failed to send a snapshot", &error);
             link.metrics.send_failed();
             link.owner.unreachable(link.remote);
-            link.owner.snapshot_sent(link.remote, false);
         }
     }
 }
@@ -88,12 +100,12 @@ async fn post(link: &Link, message: &Message, pieces: DatabasePieces) -> io::Res
     let request = introduce(&context.local, Request::post("/")).header(CONTENT_TYPE, "application/octet-stream");
     let body = PeerBody::snapshot(SnapshotBody::new(message, pieces));
     // Not limited in time: the other side makes all of it durable before it answers. A write that does not get on
-    // breaks the connection, and so does a peer that is gone.
+    // breaks the connection, and so does a peer that is gone. One that hangs is waited for until it is removed.
     let answer = connection.send(request, PATH, body).await?;
     let status = answer.status();
     let rest = timeout(context.timeouts.read, read_short(answer)).await;
-    rest.map_err(|_| timed_out("reading the answer to a snapshot"))??;
-    accepted(link, &url, status)
+    let says = rest.map_err(|_| timed_out("reading the answer to a snapshot"))??;
+    accepted(link, &url, status, &says)
 }
 
 /// A database that arrives.

@@ -19,7 +19,7 @@ use crate::local::Local;
 use crate::outgoing::Outgoing;
 use crate::owner::Owner;
 use crate::peer::{Kind, Peer};
-use crate::snapshot::{self, DatabasePieces};
+use crate::snapshot::DatabasePieces;
 use crate::urls::Urls;
 
 /// Those whom we know from their own words alone. Full: one more is not answered. The members of a cluster that one joins
@@ -50,6 +50,13 @@ pub(crate) enum Misdirected {
     Removed,
     #[error("cannot process message to mismatch member")]
     Mismatch,
+}
+
+impl Misdirected {
+    /// Whether an answer to a message names this reason.
+    pub(crate) fn is_said_in(self, answer: &[u8]) -> bool {
+        String::from_utf8_lossy(answer).contains(&self.to_string())
+    }
 }
 
 impl Context {
@@ -170,10 +177,16 @@ impl Transport {
     /// Sends a snapshot: the message, then the database in `pieces`. The owner is told how it ended, also where the
     /// member is not known.
     pub fn send_snapshot(&self, message: Message, pieces: DatabasePieces) {
-        let link = self.0.peers.read().get(&message.to).map(|(_, peer)| peer.link().clone());
-        match link {
-            Some(link) => _ = self.0.context.runtime.spawn(snapshot::send(link, message, pieces)),
-            None => self.0.context.owner.snapshot_sent(message.to, false),
+        let to = message.to;
+        let is_known = match self.0.peers.read().get(&to) {
+            Some((_, peer)) => {
+                peer.send_snapshot(message, pieces);
+                true
+            }
+            None => false,
+        };
+        if !is_known {
+            self.0.context.owner.snapshot_sent(to, false);
         }
     }
 

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use ferrite_observe::log::Logger;
 use ferrite_observe::metrics::Registry;
 use ferrite_peer::{
-    Database, Delivery, Door, Impatient, Local, Owner, Plain, ReceiveSnapshot, Timeouts, Transport, Version,
+    Asker, Database, Delivery, Door, Impatient, Local, Owner, Plain, ReceiveSnapshot, Timeouts, Transport, Version,
 };
+use ferrite_proto::raftpb;
 use ferrite_raft::{Body, ConfState, Entry, Index, LogPosition, Message, NodeId, Snapshot, SnapshotMeta, Term};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 const TIMEOUTS: Timeouts =
@@ -304,6 +306,91 @@ async fn one_that_was_removed_is_told() {
     // Posts tell it, too.
     one.transport.send([heartbeat(one.id, two.id, 1)]);
     while one.next().await != Event::Unreachable(two.id) {}
+}
+
+#[tokio::test]
+async fn a_member_at_the_address_of_another_ends_nobody() {
+    let (mut one, two) = (Member::start(1).await, Member::start(2).await);
+    let etcd = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let of_etcd = vec![format!("http://{}", etcd.local_addr().unwrap())];
+    let answers = tokio::spawn(async move {
+        let mut socket = etcd.accept().await.unwrap().0;
+        let mut request = vec![0; 4096];
+        assert!(socket.read(&mut request).await.unwrap() > 0);
+        let says = r#"{"message":"cannot process message to mismatch member"}"#;
+        let answer = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{says}", says.len());
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        // Until it is read.
+        let _ = socket.read(&mut request).await;
+    });
+    for (successor, urls) in [(NodeId(7), two.urls()), (NodeId(8), of_etcd)] {
+        one.transport.add_remote(successor, &urls);
+        one.transport.send([heartbeat(one.id, successor, 1)]);
+        assert_eq!(one.next().await, Event::Unreachable(successor));
+    }
+    answers.abort();
+    let post = Message { from: NodeId(3), ..heartbeat(one.id, NodeId(2), 1) };
+    let post: raftpb::Message = (&post).into();
+    let body = post.encode_to_vec();
+    let mut socket = TcpStream::connect(one.address).await.unwrap();
+    let head = request("POST", "/raft", "1").replacen("HTTP/1.1\r\n", "HTTP/1.1\r\nconnection: close\r\n", 1);
+    socket.write_all(format!("{head}{:x}\r\n", body.len()).as_bytes()).await.unwrap();
+    socket.write_all(&[&body[..], b"\r\n0\r\n\r\n"].concat()).await.unwrap();
+    let mut answer = String::new();
+    timeout(LIMIT, socket.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    assert!(answer.ends_with(r#"{"message":"cannot process message to mismatch member"}"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_snapshot_to_one_that_hangs_ends_when_that_is_removed() {
+    let mut one = Member::start(1).await;
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    one.transport.add_peer(NodeId(9), &[format!("http://{}", hangs.local_addr().unwrap())]);
+    let (pieces, receiver) = mpsc::channel(1);
+    one.transport.send_snapshot(snapshot(one.id, NodeId(9)), receiver);
+    // All of it is taken.
+    pieces.send(Ok(vec![1; 10].into())).await.unwrap();
+    pieces.reserve().await.unwrap();
+    drop(pieces);
+    one.transport.remove_peer(NodeId(9));
+    while one.next().await != Event::SnapshotSent(NodeId(9), false) {}
+}
+
+#[tokio::test]
+async fn a_post_that_fails_does_not_make_one_that_is_heard_seem_dead() {
+    let (mut one, mut two) = (Member::start(1).await, Member::start(2).await);
+    one.knows(&two);
+    two.knows(&one);
+    one.reach(&mut two).await;
+    two.reach(&mut one).await;
+    let (pieces, receiver) = mpsc::channel(1);
+    pieces.send(Err(io::Error::other("the disk is gone"))).await.unwrap();
+    one.transport.send_snapshot(snapshot(one.id, two.id), receiver);
+    while one.next().await != Event::SnapshotSent(two.id, false) {}
+    two.transport.send([heartbeat(two.id, one.id, 1)]);
+    one.message().await;
+    assert!(one.transport.active_since(two.id).is_some());
+}
+
+#[tokio::test]
+async fn questions_that_hang_do_not_pile_up() {
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hangs.local_addr().unwrap());
+    let asker = Asker::new(Arc::new(Plain::default()), TIMEOUTS);
+    let mut asked = JoinSet::new();
+    for _ in 0..200 {
+        let (asker, url) = (asker.clone(), url.clone());
+        asked.spawn(async move { asker.get(&url, "/version", LIMIT).await.map(|answer| answer.status) });
+    }
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(timeout(LIMIT, hangs.accept()).await.expect("a question").unwrap());
+    }
+    timeout(Duration::from_millis(200), hangs.accept()).await.expect_err("one more than there are places");
+    drop(held);
+    // The next ones have their turn.
+    timeout(LIMIT, hangs.accept()).await.expect("a question").unwrap();
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use ferrite_state::command::Caller as Proposer;
 use ferrite_state::lease::{LeaseId, NotPrimary, Renewal};
 use http::StatusCode;
 use prost::Message;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::handle::{CallError, Handle};
@@ -153,11 +154,14 @@ async fn ask_leader<A: Message + Default>(
 ) -> Result<Option<A>, LeaseCallError> {
     let give_up = Instant::now() + handle.timeout();
     loop {
-        let urls = leader_urls(handle, give_up).await?;
+        let (leader, urls) = leader(handle, give_up).await?;
         for url in &urls {
             let left = give_up.saturating_duration_since(Instant::now());
             let asked = handle.peers().asker.post(url, path, CONTENT_TYPE, request.clone(), left);
-            match asked.await {
+            let Some(answer) = while_it_leads(handle.signals().leadership.subscribe(), leader, asked).await else {
+                break;
+            };
+            match answer {
                 Ok(answer) if answer.status == StatusCode::NOT_FOUND => return Ok(None),
                 // What cannot be read is taken for no answer.
                 Ok(answer) if answer.status == StatusCode::OK => {
@@ -175,8 +179,22 @@ async fn ask_leader<A: Message + Default>(
     }
 }
 
-/// Where the leader is reached, as soon as there is one.
-async fn leader_urls(handle: &Handle, give_up: Instant) -> Result<Vec<String>, LeaseCallError> {
+/// What comes of a question to `leader`; `None` if it leads no more. One that is frozen would be waited for to the end,
+/// while its successor lets the lease run out.
+async fn while_it_leads<T>(
+    mut leadership: watch::Receiver<u64>,
+    leader: u64,
+    asked: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = asked => Some(answer),
+        _ = leadership.wait_for(|known| *known != leader) => None,
+    }
+}
+
+/// Who leads, and where it is reached, as soon as there is somebody.
+async fn leader(handle: &Handle, give_up: Instant) -> Result<(u64, Vec<String>), LeaseCallError> {
     let mut leadership = handle.signals().leadership.subscribe();
     let leader = tokio::time::timeout_at(give_up, leadership.wait_for(|leader| *leader != 0)).await;
     let leader = match leader {
@@ -186,5 +204,22 @@ async fn leader_urls(handle: &Handle, give_up: Instant) -> Result<Vec<String>, L
     };
     let tables = handle.state().tables();
     let member = tables.cluster.members().find(|member| member.id.0 == leader);
-    Ok(member.map(|member| member.peer_urls.clone()).unwrap_or_default())
+    Ok((leader, member.map(|member| member.peer_urls.clone()).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_that_is_none_any_more_is_not_waited_for() {
+        let (leadership, known) = watch::channel(1);
+        assert_eq!(while_it_leads(known.clone(), 1, async { 7 }).await, Some(7));
+        assert_eq!(while_it_leads(known.clone(), 2, pending::<()>()).await, None);
+        let asked = tokio::spawn(while_it_leads(known, 1, pending::<()>()));
+        leadership.send_replace(0);
+        assert_eq!(asked.await.unwrap(), None);
+    }
 }
