@@ -282,7 +282,12 @@ const REIGN_ELECTIONS: u32 = 5;
 /// Proposals go to Raft together, in one message if it follows: so many bytes of data, and at least one.
 const BATCH_BYTES: usize = 1 << 20;
 
-impl<P> Proposals<P> {
+impl<P: Waiter> Proposals<P> {
+    fn forget_gone(&mut self) {
+        self.waiting.retain(|proposal| !proposal.waiter.gone());
+        self.waiting_changes.retain(|proposal| !proposal.waiter.gone());
+    }
+
     fn next_batch(&mut self) -> Vec<Proposal<P>> {
         let mut bytes = 0;
         let more = self.waiting.iter().take_while(|proposal| {
@@ -487,8 +492,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.clock.next_tick = now + self.clock.pace.heartbeat;
             self.tick(now);
             self.duties.tick(now);
-            self.proposals.waiting.retain(|proposal| !proposal.waiter.gone());
-            self.proposals.waiting_changes.retain(|proposal| !proposal.waiter.gone());
+            self.proposals.forget_gone();
+            self.reads.forget_gone();
             // What was handed on to a leader that is not heard of any more may never come back.
             self.proposals.proposed.retain(|(_, waits)| !matches!(waits, Waits::Client(waiter) if waiter.gone()));
         }
@@ -641,6 +646,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if self.has_no_leader() || self.stopping {
             return;
         }
+        // To who has given up it may have been said that it was not taken.
+        self.proposals.forget_gone();
         for MembersProposal { change, waiter } in std::mem::take(&mut self.proposals.waiting_changes) {
             let id = RequestId(change.id);
             match self.raft.propose_conf_change(ConfChange::V1(change)) {

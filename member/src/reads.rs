@@ -15,7 +15,7 @@ use crate::member::{ReadFailed, Waiter};
 /// A round that brought no answer is sent again after this time (etcd's interval).
 const RESEND: Duration = Duration::from_millis(500);
 
-/// The readers of a member. Each stands for a call of a client, so they are bounded by the streams that are open.
+/// The readers of a member. Each stands for a call of a client; those whose call is over are forgotten at each tick.
 #[derive(Debug)]
 pub struct Reads<R> {
     arrived: Vec<R>,
@@ -28,7 +28,9 @@ pub struct Reads<R> {
 
 #[derive(Debug)]
 struct Round<R> {
-    number: u64,
+    /// Under which numbers it was sent. An answer to any of them will do: all its readers had come before the first.
+    first: u64,
+    last: u64,
     sent: Duration,
     readers: Vec<R>,
 }
@@ -56,19 +58,19 @@ impl<R: Waiter> Reads<R> {
                 self.asked = None;
                 return None;
             }
-            self.asked = Some(Round { number: 0, sent: now, readers: std::mem::take(&mut self.arrived) });
+            let (first, readers) = (self.rounds + 1, std::mem::take(&mut self.arrived));
+            self.asked = Some(Round { first, last: first, sent: now, readers });
         }
         let round = self.asked.as_mut()?;
         self.rounds += 1;
-        round.number = self.rounds;
-        round.sent = now;
+        (round.last, round.sent) = (self.rounds, now);
         Some(Bytes::copy_from_slice(&self.rounds.to_be_bytes()))
     }
 
     /// Raft has found an index to read at. Answers to rounds that are over are ignored.
     pub fn confirm(&mut self, state: &ReadState) {
-        let number = state.context.as_array().map(|bytes| u64::from_be_bytes(*bytes));
-        if let Some(round) = self.asked.take_if(|round| Some(round.number) == number) {
+        let Some(number) = state.context.as_array().map(|bytes| u64::from_be_bytes(*bytes)) else { return };
+        if let Some(round) = self.asked.take_if(|round| (round.first..=round.last).contains(&number)) {
             self.confirmed.push_back((state.index, round.readers));
         }
     }
@@ -91,6 +93,15 @@ impl<R: Waiter> Reads<R> {
         self.fail_unconfirmed(why, answers);
         let confirmed = self.confirmed.drain(..).flat_map(|(_, readers)| readers);
         answers.extend(self.arrived.drain(..).chain(confirmed).map(|reader| (reader, Err(why))));
+    }
+
+    /// Forgets readers that wait no more. Without a leader nobody else does, and they come as long as that lasts.
+    pub fn forget_gone(&mut self) {
+        self.arrived.retain(|reader| !reader.gone());
+        self.confirmed.retain_mut(|(_, readers)| {
+            readers.retain(|reader| !reader.gone());
+            !readers.is_empty()
+        });
     }
 
     /// Somebody waits for entries to be applied.
@@ -149,19 +160,45 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_round_is_ignored() {
+    fn an_answer_to_any_time_that_a_round_was_sent_counts() {
+        for answered in 0..3 {
+            let mut reads = Reads::new(0);
+            let mut answers = Vec::new();
+            reads.arrive(reader("before"));
+            let before = reads.ask(MS).unwrap();
+            reads.confirm(&state(1, before.clone()));
+            reads.arrive(reader("a"));
+            // A network that takes longer for an answer than it takes us to ask again.
+            let sent = [2, 502, 1002].map(|at| reads.ask(at * MS).unwrap());
+            reads.confirm(&state(2, before));
+            reads.confirm(&state(3, sent[answered].clone()));
+            reads.answer(Index(2), &mut answers);
+            assert_eq!(names(&answers), [("before", Ok(()))], "the answer to another round is none");
+            reads.answer(Index(3), &mut answers);
+            assert_eq!(answers.len(), 2);
+            sent.into_iter().for_each(|late| reads.confirm(&state(4, late)));
+            reads.answer(Index(4), &mut answers);
+            assert_eq!(answers.len(), 2);
+        }
+    }
+
+    #[test]
+    fn who_waits_no_more_is_forgotten() {
         let mut reads = Reads::new(0);
-        let mut answers = Vec::new();
-        reads.arrive(reader("a"));
-        let first = reads.ask(MS).unwrap();
-        let second = reads.ask(501 * MS).unwrap();
-        assert_ne!(first, second);
-        reads.confirm(&state(1, first));
-        reads.answer(Index(9), &mut answers);
-        assert!(answers.is_empty());
-        reads.confirm(&state(2, second));
-        reads.answer(Index(9), &mut answers);
-        assert_eq!(names(&answers), [("a", Ok(()))]);
+        let arrive = |reads: &mut Reads<Reader>| {
+            let rc = Arc::new(());
+            reads.arrive(Reader("a", Arc::clone(&rc)));
+            rc
+        };
+        let confirmed = arrive(&mut reads);
+        let context = reads.ask(MS).unwrap();
+        reads.confirm(&state(5, context));
+        let arrived = arrive(&mut reads);
+        reads.forget_gone();
+        assert_eq!((reads.arrived.len(), reads.confirmed.len()), (1, 1));
+        drop((confirmed, arrived));
+        reads.forget_gone();
+        assert_eq!((reads.arrived.len(), reads.confirmed.len()), (0, 0));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! How a member comes to lead.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_member::Input;
-use ferrite_raft::{Body, ChangeKind, Index, Message, NodeId, Term};
+use ferrite_raft::{Body, ChangeKind, Entry, Index, Message, NodeId, Payload, Term};
 
-use crate::rig::{ME, Nobody, Rig, command, one_of, sole_voter};
+use crate::rig::{ME, Nobody, Rig, command, impatient, one_of, sole_voter};
 
 #[test]
 fn reads_need_no_round_once_an_entry_of_the_term_is_applied_and_nobody_else_votes() {
@@ -59,9 +60,28 @@ fn what_is_asked_for_while_the_leader_is_known_to_have_ended_waits_for_the_next_
     assert_eq!(turn(0, vec![heartbeat(2, 1)]), NOBODY);
     // The command, and how others reach this member.
     assert_eq!(turn(1, vec![command(1)]), [2, 2]);
-    assert_eq!(turn(2, vec![Input::Gone(NodeId(2)), command(2), Input::Read(Nobody)]), NOBODY);
+    assert_eq!(turn(2, vec![Input::Gone(NodeId(2)), command(2), Input::Read(Nobody::default())]), NOBODY);
     assert_eq!(turn(3, vec![command(3)]), NOBODY);
     // The commands go in one message, and the read.
     let after = [turn(4, vec![heartbeat(3, 2)]), turn(5, Vec::new())].concat();
     assert_eq!(after, [3, 3]);
+}
+
+#[test]
+fn what_somebody_has_given_up_before_there_was_a_leader_is_not_proposed() {
+    for gives_up in [false, true] {
+        let mut rig = Rig::new();
+        let (mut proposals, gave_up) = impatient();
+        // In the turn that elects it: the commands wait, as nobody leads yet.
+        let out = rig.member.turn(rig.now, &mut proposals);
+        gave_up.store(gives_up, Ordering::SeqCst);
+        rig.rest(out.save.into_iter().map(|save| Input::Saved(save.number)).collect());
+        assert_eq!(rig.member.leader(), Some(ME));
+        let theirs = rig.saved.iter().filter(|entry| is_of_client(entry)).count();
+        assert_eq!(theirs, if gives_up { 0 } else { 2 });
+    }
+}
+
+fn is_of_client(entry: &Entry) -> bool {
+    entry.change().is_some() || entry.payload == Payload::from(Bytes::from_static(b"command"))
 }

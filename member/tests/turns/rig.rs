@@ -1,6 +1,7 @@
 //! One member, and those who work for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,12 +26,15 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 pub const CHECKPOINT_BYTES: u64 = 1 << 20;
 const PACE: Pace = Pace { heartbeat: HEARTBEAT, election_ticks: 10 };
 
-#[derive(Debug)]
-pub struct Nobody;
+/// A waiter whom nobody hears of again; it may have given up.
+#[derive(Debug, Default)]
+pub struct Nobody {
+    gave_up: Arc<AtomicBool>,
+}
 
 impl Waiter for Nobody {
     fn gone(&self) -> bool {
-        false
+        self.gave_up.load(Ordering::SeqCst)
     }
 }
 
@@ -153,7 +157,7 @@ impl Rig {
 /// Somebody proposes what node 2 is to be.
 pub fn proposed(id: u64, kind: ChangeKind) -> Input<Nobody, Nobody> {
     let change = ConfChangeV1 { id, change: MemberChange { kind, node: NodeId(2) }, context: Bytes::new() };
-    Input::ChangeMembers(MembersProposal { change, waiter: Nobody })
+    Input::ChangeMembers(MembersProposal { change, waiter: Nobody::default() })
 }
 
 /// The applier has come to that change.
@@ -169,5 +173,15 @@ pub fn command(id: u64) -> Input<Nobody, Nobody> {
 
 /// Somebody proposes this.
 pub fn proposal(id: u64, data: Bytes) -> Input<Nobody, Nobody> {
-    Input::Propose(Proposal { id: RequestId(id), data, waiter: Nobody })
+    Input::Propose(Proposal { id: RequestId(id), data, waiter: Nobody::default() })
+}
+
+/// A command and a change of members, whose proposers give up when that becomes true.
+pub fn impatient() -> (Vec<Input<Nobody, Nobody>>, Arc<AtomicBool>) {
+    let gave_up = Arc::new(AtomicBool::new(false));
+    let waiter = || Nobody { gave_up: gave_up.clone() };
+    let command = Proposal { id: RequestId(1), data: Bytes::from_static(b"command"), waiter: waiter() };
+    let Input::ChangeMembers(change) = proposed(2, ChangeKind::AddNode) else { unreachable!() };
+    let change = MembersProposal { waiter: waiter(), ..change };
+    (vec![Input::Propose(command), Input::ChangeMembers(change)], gave_up)
 }
