@@ -58,20 +58,24 @@ async fn revoke(
     Ok(pb::LeaseRevokeResponse { header: Some(services.handle.header(response.revision())) })
 }
 
+/// Renewals of one stream at a time. A client renews all its leases there, and a renewal may have to wait for the log: one
+/// after the other, those behind would run out.
+const RENEWALS: usize = 256;
+
 /// One answer for each request, in order. A lease that is gone is answered with a TTL of 0, and the stream goes on.
 async fn keep_alive(
     services: &Services,
-    mut requests: Requests<pb::LeaseKeepAliveRequest>,
-    mut replies: Replies,
+    requests: Requests<pb::LeaseKeepAliveRequest>,
+    replies: Replies,
     caller: &Caller,
 ) -> Result<(), Status> {
     services.admit(caller)?;
-    while let Some(request) = requests.next().await? {
+    let renew = async |request: pb::LeaseKeepAliveRequest| {
         let header = Some(services.handle.header(0));
         let ttl = leases::renew(&services.handle, request.id).await?;
-        replies.send(pb::LeaseKeepAliveResponse { header, id: request.id, ttl }).await?;
-    }
-    Ok(())
+        Ok(pb::LeaseKeepAliveResponse { header, id: request.id, ttl })
+    };
+    requests.answer_each(replies, RENEWALS, renew).await
 }
 
 async fn time_to_live(

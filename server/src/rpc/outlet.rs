@@ -139,12 +139,13 @@ impl Outlet {
         }
     }
 
-    /// Ends the call without an answer.
+    /// Ends the call without an answer, or in the middle of one.
     pub fn reset(&mut self) {
-        let reason = if self.overdrawn { Reason::ENHANCE_YOUR_CALM } else { Reason::CANCEL };
+        let calm = self.overdrawn.then_some(Reason::ENHANCE_YOUR_CALM);
         match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Fresh(mut respond) => respond.send_reset(reason),
-            Stage::Open(mut stream) => stream.send_reset(reason),
+            Stage::Fresh(mut respond) => respond.send_reset(calm.unwrap_or(Reason::CANCEL)),
+            // What was asked for may be done. Clients that hear CANCEL, and did not cancel, do it again.
+            Stage::Open(mut stream) => stream.send_reset(calm.unwrap_or(Reason::INTERNAL_ERROR)),
             Stage::Ended => {}
         }
     }

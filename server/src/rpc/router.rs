@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_observe::metrics::Registry;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
@@ -300,6 +302,30 @@ impl<Q: Request> Requests<Q> {
     /// The next request; `None` when the client will send no more. Nothing is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Option<Q>, Status> {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Answers each request, in their order. At most so many are worked on at a time.
+    pub async fn answer_each<R: IntoReply>(
+        mut self,
+        mut replies: Replies,
+        most: usize,
+        answer: impl AsyncFn(Q) -> Result<R, Status>,
+    ) -> Result<(), Status> {
+        let mut answers = FuturesOrdered::new();
+        let mut end = None;
+        loop {
+            tokio::select! {
+                biased;
+                request = self.next(), if end.is_none() && answers.len() < most => match request {
+                    Ok(Some(request)) => answers.push_back(answer(request)),
+                    Ok(None) => end = Some(Ok(())),
+                    // What came before it is answered first.
+                    Err(status) => end = Some(Err(status)),
+                },
+                Some(reply) = answers.next() => replies.send(reply?).await?,
+                else => return end.unwrap_or(Ok(())),
+            }
+        }
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Q>, Status>> {

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 use tokio::task::spawn_local;
 
 use super::*;
@@ -24,6 +24,9 @@ mod patience;
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
+const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+/// That many requests of a stream are answered together.
+const TOGETHER: usize = 4;
 const LARGE_PAGE_BYTES: usize = 1 << 20;
 const LOCK: &str = "/v3lockpb.Lock/Lock";
 
@@ -92,6 +95,16 @@ fn server_of(service: impl FnOnce(Rc<Router>, Pages) -> Service) -> Server {
             replies.send(request).await?;
         }
         Ok(())
+    });
+    let together = Rc::new(Barrier::new(TOGETHER));
+    router.bidi_stream(KEEP_ALIVE, async move |requests: Requests<PutRequest>, replies: Replies, _: Caller| {
+        let answer = async |request: PutRequest| {
+            let first = together.wait().await.is_leader();
+            // Those behind it are ready before it is.
+            tokio::time::sleep(Duration::from_secs(u64::from(first))).await;
+            if &request.key[..] == b"fail" { Err(Status::new(Code::NotFound, "gone")) } else { Ok(request) }
+        };
+        requests.answer_each(replies, TOGETHER, answer).await
     });
     let counted = waiting.clone();
     router.unary(LOCK, async move |_: PutRequest, _: Caller| {
@@ -355,6 +368,25 @@ async fn settle() {
 }
 
 #[test]
+fn requests_of_a_stream_are_answered_together_and_in_their_order() {
+    run(async {
+        let server = server(Settings::default());
+        let mut client = server.connect().await;
+        let puts: Vec<Vec<u8>> = (0..3 * TOGETHER as u8).map(|number| put(&[number], b"v")).collect();
+        let pieces: Vec<&[u8]> = puts.iter().map(|put| &put[..]).collect();
+        let answer = client.call(KEEP_ALIVE, &[], &pieces).await;
+        assert_eq!((&answer.code[..], answer.body), ("0", puts.concat()));
+        // What is before the end is answered, what is behind it is not.
+        let fails = put(b"fail", b"v");
+        let answer = client.call(KEEP_ALIVE, &[], &[pieces[0], pieces[1], &fails, pieces[3]]).await;
+        assert_eq!((&answer.code[..], answer.body), ("5", puts[..2].concat()));
+        let broken = framed(&[0xff]);
+        let answer = client.call(KEEP_ALIVE, &[], &[pieces[0], pieces[1], pieces[2], pieces[3], &broken]).await;
+        assert_eq!((&answer.code[..], answer.body), ("13", puts[..4].concat()));
+    });
+}
+
+#[test]
 fn an_answer_that_nobody_takes_is_dropped() {
     run(async {
         // The client's window is never opened again: flow control stops the answer.
@@ -373,7 +405,7 @@ fn an_answer_that_nobody_takes_is_dropped() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+        assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR), "after CANCEL a client would ask again");
         assert_eq!(server.handled("Range", "Canceled"), 1);
     });
 }
