@@ -24,6 +24,11 @@ impl Facts {
         self.0.tables().cluster.version().cloned()
     }
 
+    /// Whether somebody wants the cluster to go to an older version.
+    pub fn is_downgraded(&self) -> bool {
+        self.0.tables().cluster.downgrade().enabled
+    }
+
     /// Whether nobody else is in the cluster.
     pub fn is_alone(&self, member: u64) -> bool {
         self.0.tables().cluster.members().all(|other| other.id.0 == member)

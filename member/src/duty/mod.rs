@@ -264,8 +264,13 @@ mod tests {
 
     /// The duties of a member that has applied entries of term 1, with compaction of a period.
     fn duties() -> Duties {
-        let rows = std::iter::empty::<(Table, Vec<u8>, Vec<u8>)>();
-        let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("an empty state");
+        duties_with(&[])
+    }
+
+    /// The same, with these rows of the table `cluster`.
+    fn duties_with(rows: &[(&str, &str)]) -> Duties {
+        let rows = rows.iter().map(|(key, value)| (Table::Cluster, key, value));
+        let (state, _) = State::load(rows, in_memory().1, Settings::default()).expect("a state");
         let registry = Arc::new(Registry::new());
         let lessor = Arc::new(SharedLessor::new(Lessor::new(1)));
         Duties::new(
@@ -286,6 +291,19 @@ mod tests {
         let proposals = duties.proposals(now, Duration::ZERO, Duration::from_secs(1));
         let requests = proposals.into_iter().map(|(_, data)| pb::InternalRaftRequest::decode(data).expect("a request"));
         requests.filter_map(|request| Some(request.compaction?.revision)).collect()
+    }
+
+    #[test]
+    fn a_version_that_somebody_lowers_is_not_raised_again() {
+        let enabled = r#"{"target-version":"3.6.0","enabled":true}"#;
+        let over = r#"{"target-version":"","enabled":false}"#;
+        for (downgrade, raises) in [(enabled, false), (over, true)] {
+            let mut leader = duties_with(&[("clusterVersion", "3.6.0"), ("downgrade", downgrade)]);
+            leader.role_changed(true, Term(1));
+            let proposals = leader.proposals(PERIOD, Duration::ZERO, Duration::from_secs(1));
+            let mut requests = proposals.into_iter().map(|(_, data)| pb::InternalRaftRequest::decode(data).unwrap());
+            assert_eq!(requests.any(|request| request.cluster_version_set.is_some()), raises, "{downgrade}");
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ impl Version {
         };
         let wanted = match (current, lowest) {
             (None, lowest) => lowest.unwrap_or(UNKNOWN),
+            // A leader that knows how to do that (one of etcd) has let it go down, though all members are newer yet.
+            (Some(_), _) if facts.is_downgraded() => return None,
             (Some(current), Some(lowest)) if current < lowest => lowest,
             (Some(_), _) => return None,
         };

@@ -100,6 +100,10 @@ pub async fn begin(config: &Config, asker: &Asker, logger: &Logger) -> Result<Be
     if urls_repeat(&found) {
         return Err(BeginError::DiscoveredDuplicateUrl(found.text()));
     }
+    // The registry knows those who have begun with it for ever. etcd does not ask again, and lets such a member vote.
+    if let Ok(running) = ask_members(&other_urls(&found, own_name), asker, ASK_NEW, &Logger::silent()).await {
+        check_never_started(&running, own)?;
+    }
     let cluster = new_cluster(&found, own_name, &token);
     Ok(Begin { beginning: Beginning::New(cluster), known: Vec::new() })
 }

@@ -18,16 +18,21 @@ fn registry(home: &Home, size: &str) -> Server {
 
 /// Starts a member that finds the others through the registry.
 fn member(home: &Home, name: &str, registry: &Server) -> Server {
+    member_at(home, name, &addresses(), registry)
+}
+
+fn member_at(home: &Home, name: &str, addresses: &(String, String), registry: &Server) -> Server {
     let endpoints = format!("--discovery-endpoints={}", registry.url);
-    home.spawn_at(name, &addresses(), &[&endpoints, "--discovery-token=tok"])
+    home.spawn_at(name, addresses, &[&endpoints, "--discovery-token=tok"])
 }
 
 #[test]
 fn members_find_one_another_and_who_comes_too_late_is_told() {
     let homes: Vec<Home> = (0..5).map(|_| Home::new()).collect();
     let registry = registry(&homes[0], "3");
-    let mut servers: Vec<Server> =
-        ["a", "b", "c"].iter().zip(&homes[1..]).map(|(name, home)| member(home, name, &registry)).collect();
+    let places = [(); 3].map(|()| addresses());
+    let member_at = |number: usize| member_at(&homes[1 + number], ["a", "b", "c"][number], &places[number], &registry);
+    let mut servers: Vec<Server> = (0..3).map(member_at).collect();
     for server in &mut servers {
         server.wait_for("discovery joined cluster successfully");
         server.wait_for("ready to serve client requests");
@@ -53,6 +58,12 @@ fn members_find_one_another_and_who_comes_too_late_is_told() {
     assert!(told.contains("failed to join discovery cluster (discovery: cluster is full)"), "{told}");
     assert!(advice.contains("do not reuse discovery token"), "{advice}");
     assert!(!homes[4].data().exists(), "nothing is begun");
+    // For the registry one that has lost its data is what it was.
+    servers.pop().unwrap().kill();
+    std::fs::remove_dir_all(homes[3].data()).unwrap();
+    let (status, said) = member_at(2).wait_for_end();
+    assert_eq!(status.code(), Some(1));
+    assert!(said.iter().any(|line| line.contains("has already been bootstrapped")), "{said:#?}");
 }
 
 #[test]
