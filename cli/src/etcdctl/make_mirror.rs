@@ -129,7 +129,7 @@ impl Mirror {
         let mut from: Option<Bytes> = None;
         loop {
             let page = from.take().map_or(whole.clone(), |from| Get::new(from).range(end.clone()));
-            let page = page.limit(PAGE_KEYS).revision(revision).sort(SortTarget::Key, SortOrder::Ascend).serializable();
+            let page = page.limit(PAGE_KEYS).revision(revision).sort(SortTarget::Key, SortOrder::Ascend);
             let response = self.source.get(page).await?;
             for kv in &response.kvs {
                 self.target.put(Put::new(self.target_key(&kv.key), kv.value.clone())).await?;
