@@ -54,7 +54,9 @@ impl Delays {
             self.stood_still += led;
         }
         self.reign = Reign { begun: now, stood_still: self.stood_still(now) };
-        if knows_for < JUST_STARTED {
+        // While nobody led nobody told it anything.
+        let heard_for = knows_for.saturating_sub(now.saturating_sub(self.last_commit));
+        if heard_for < JUST_STARTED {
             self.starters.push(now);
         }
     }
@@ -102,6 +104,16 @@ mod tests {
         // The leader before has led for half a second only.
         check(Some(6790), 6800, 6800, 2900 + 2000 + 500);
         assert_eq!(delays.allowed(millis(20_000), millis(1700), millis(900), millis(6800)), Some(millis(3000 + 4500)));
+    }
+
+    #[test]
+    fn who_was_started_just_before_the_last_leader_went_has_not_heard_enough() {
+        for (started, knows) in [(9000, false), (7000, true)] {
+            let mut delays = Delays::default();
+            delays.committed(millis(10_000));
+            delays.elected(millis(15_000), millis(15_000 - started));
+            assert_eq!(delays.starters.is_empty(), knows);
+        }
     }
 
     #[test]
