@@ -177,17 +177,10 @@ impl Transport {
     /// Sends a snapshot: the message, then the database in `pieces`. The owner is told how it ended, also where the
     /// member is not known.
     pub fn send_snapshot(&self, message: Message, pieces: DatabasePieces) {
-        let to = message.to;
-        let is_known = match self.0.peers.read().get(&to) {
-            Some((_, peer)) => {
-                peer.send_snapshot(message, pieces);
-                true
-            }
-            None => false,
-        };
-        if !is_known {
-            self.0.context.owner.snapshot_sent(to, false);
+        if let Some((_, peer)) = self.0.peers.read().get(&message.to) {
+            return peer.send_snapshot(message, pieces);
         }
+        self.0.context.owner.snapshot_sent(message.to, false);
     }
 
     /// Whether messages to it are sent.

@@ -99,9 +99,9 @@ fn server_of(service: impl FnOnce(Rc<Router>, Pages) -> Service) -> Server {
     let together = Rc::new(Barrier::new(TOGETHER));
     router.bidi_stream(KEEP_ALIVE, async move |requests: Requests<PutRequest>, replies: Replies, _: Caller| {
         let answer = async |request: PutRequest| {
-            let first = together.wait().await.is_leader();
-            // Those behind it are ready before it is.
-            tokio::time::sleep(Duration::from_secs(u64::from(first))).await;
+            together.wait().await;
+            // On the paused clock: whoever is behind another is ready before it.
+            tokio::time::sleep(Duration::from_secs(u64::from(u8::MAX - request.key[0]))).await;
             if &request.key[..] == b"fail" { Err(Status::new(Code::NotFound, "gone")) } else { Ok(request) }
         };
         requests.answer_each(replies, TOGETHER, answer).await
