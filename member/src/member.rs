@@ -116,7 +116,7 @@ pub struct ConfChanged {
 /// Why a proposal did not get into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Raft would not take it: leadership is being handed over.
+    /// Raft would not take it.
     Dropped,
     /// The member is stopping.
     Stopping,
@@ -268,16 +268,24 @@ struct Held {
 /// Commands on their way into the log, and those who wait for them.
 #[derive(Debug)]
 struct Proposals<P> {
-    /// Not proposed yet, because no leader is known. Bounded by what clients may have outstanding.
+    /// Not proposed yet, because no leader is known, or leadership is being handed over. Bounded by what clients may have outstanding.
     waiting: VecDeque<Proposal<P>>,
     /// The same of changes of members, with the same bound.
     waiting_changes: Vec<MembersProposal<P>>,
+    /// Forwarded by others while leadership was being handed over. Raft would drop them, and whoever proposed them would
+    /// hear of nothing until their time is up.
+    forwarded: Vec<Message>,
+    forwarded_bytes: usize,
     /// Proposed: they go to the applier together with the next committed entries.
     proposed: Vec<(RequestId, Waits<P>)>,
 }
 
 /// A leader does not hand over because of its disk before it has led for so many election timeouts.
 const REIGN_ELECTIONS: u32 = 5;
+
+/// Bytes of entries that others have forwarded and that wait for the end of a transfer. What does not fit is lost, as all is
+/// that is forwarded to a leader who has just ended.
+const FORWARDED_BYTES: usize = 64 << 20;
 
 /// Proposals go to Raft together, in one message if it follows: so many bytes of data, and at least one.
 const BATCH_BYTES: usize = 1 << 20;
@@ -286,6 +294,20 @@ impl<P: Waiter> Proposals<P> {
     fn forget_gone(&mut self) {
         self.waiting.retain(|proposal| !proposal.waiter.gone());
         self.waiting_changes.retain(|proposal| !proposal.waiter.gone());
+    }
+
+    fn keep_forwarded(&mut self, message: Message) {
+        let Body::Propose(entries) = &message.body else { return };
+        let bytes = entries.iter().map(Entry::memory_len).sum::<usize>();
+        if self.forwarded_bytes + bytes <= FORWARDED_BYTES {
+            self.forwarded_bytes += bytes;
+            self.forwarded.push(message);
+        }
+    }
+
+    fn take_forwarded(&mut self) -> Vec<Message> {
+        self.forwarded_bytes = 0;
+        std::mem::take(&mut self.forwarded)
     }
 
     fn next_batch(&mut self) -> Vec<Proposal<P>> {
@@ -326,7 +348,13 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         checkpoints.grow(&entries_of(raft.log()));
         Member {
             raft,
-            proposals: Proposals { waiting: VecDeque::new(), waiting_changes: Vec::new(), proposed: Vec::new() },
+            proposals: Proposals {
+                waiting: VecDeque::new(),
+                waiting_changes: Vec::new(),
+                forwarded: Vec::new(),
+                forwarded_bytes: 0,
+                proposed: Vec::new(),
+            },
             held: Held::default(),
             backlog: Backlog::default(),
             reads: Reads::new(first_round),
@@ -453,6 +481,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
             // There is no room: Raft sends it again when it hears no answer.
             Input::Message(message) if self.backlog.refuses(&message) => {}
+            Input::Message(message) if self.raft.is_handing_over() && matches!(message.body, Body::Propose(_)) => {
+                self.proposals.keep_forwarded(message);
+            }
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
             Input::Message(message) => drop(self.raft.step(message)),
             Input::Snapshot { message, prepared } => self.offer(message, prepared, out),
@@ -648,22 +679,9 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         }
         // To who has given up it may have been said that it was not taken.
         self.proposals.forget_gone();
-        for MembersProposal { change, waiter } in std::mem::take(&mut self.proposals.waiting_changes) {
-            let id = RequestId(change.id);
-            match self.raft.propose_conf_change(ConfChange::V1(change)) {
-                Ok(()) => self.proposals.proposed.push((id, Waits::Client(waiter))),
-                Err(_) => out.refused.push((waiter, Refused::Dropped)),
-            }
-        }
-        while !self.proposals.waiting.is_empty() {
-            let batch = self.proposals.next_batch();
-            let taken = self.raft.propose_batch(batch.iter().map(|proposal| proposal.data.clone()));
-            for proposal in batch {
-                match taken {
-                    Ok(()) => self.proposals.proposed.push((proposal.id, Waits::Client(proposal.waiter))),
-                    Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
-                }
-            }
+        // Raft takes nothing until that has come about, or to an end.
+        if !self.raft.is_handing_over() {
+            self.propose_for_clients(out);
         }
         // What has just arrived may have ended our leadership, and the duties are told of that only when all is handed out.
         // Who led and slept would find leases run out that its successor has renewed, and hand their revocation on to it.
@@ -680,6 +698,30 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 Ok(()) => self.proposals.proposed.push((id, Waits::Duty(term))),
                 // Leadership is being handed over, and may come to nothing.
                 Err(_) => self.duties.refused(id, now),
+            }
+        }
+    }
+
+    fn propose_for_clients(&mut self, out: &mut Outbox<P, R>) {
+        for message in self.proposals.take_forwarded() {
+            // Whoever leads now takes it. If Raft does not, it was lost on the way, as far as its sender knows.
+            let _ = self.raft.step(message);
+        }
+        for MembersProposal { change, waiter } in std::mem::take(&mut self.proposals.waiting_changes) {
+            let id = RequestId(change.id);
+            match self.raft.propose_conf_change(ConfChange::V1(change)) {
+                Ok(()) => self.proposals.proposed.push((id, Waits::Client(waiter))),
+                Err(_) => out.refused.push((waiter, Refused::Dropped)),
+            }
+        }
+        while !self.proposals.waiting.is_empty() {
+            let batch = self.proposals.next_batch();
+            let taken = self.raft.propose_batch(batch.iter().map(|proposal| proposal.data.clone()));
+            for proposal in batch {
+                match taken {
+                    Ok(()) => self.proposals.proposed.push((proposal.id, Waits::Client(proposal.waiter))),
+                    Err(_) => out.refused.push((proposal.waiter, Refused::Dropped)),
+                }
             }
         }
     }

@@ -223,6 +223,12 @@ impl<L: LogStore> RawNode<L> {
         matches!(&self.raft.role, Role::Follower(follower) if follower.leader_is_gone)
     }
 
+    /// Whether this leader is handing leadership over (thesis, 3.10). Until that has come about, or an election timeout has
+    /// gone by, it takes no proposals.
+    pub fn is_handing_over(&self) -> bool {
+        matches!(&self.raft.role, Role::Leader(leader) if leader.transferee.is_some())
+    }
+
     /// A snapshot was sent to a node (thesis, 5), or could not be. A leader that hears neither sends it nothing more,
     /// unless the node answers that it holds what the log still has. Nothing happens if none is under way.
     pub fn report_snapshot(&mut self, id: NodeId, arrived: bool) {

@@ -1,11 +1,14 @@
-//! A disk that does not come to an end with a save.
+//! A disk that does not come to an end with a save, and leadership that is handed over.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ferrite_member::{Input, Member, Outbox};
-use ferrite_raft::{Body, Index, LogPosition, Message, NodeId, Term, Verdict, VoteKind, VoteRequest};
+use ferrite_raft::{
+    Body, ChangeKind, Entry, Index, LogPosition, Message, NodeId, Term, Verdict, VoteKind, VoteRequest,
+};
 
-use crate::rig::{ME, Nobody, command, one_of};
+use crate::rig::{ME, Nobody, command, one_of, proposed};
 
 const OTHERS: [NodeId; 2] = [NodeId(2), NodeId(3)];
 const TICK: Duration = Duration::from_millis(100);
@@ -116,4 +119,66 @@ fn one_whose_disk_stalls_does_not_stand_for_election() {
     assert_eq!(one.newest_term, Term(9), "it begins no term of its own");
     assert!(one.member.disk_stalls());
     assert_eq!(one.member.leader(), None);
+}
+
+/// Another member forwards this command.
+fn forwarded(bytes: usize) -> Input<Nobody, Nobody> {
+    let entry = Entry { payload: Bytes::from(vec![7; bytes]).into(), ..Entry::default() };
+    let body = Body::Propose(vec![entry].into());
+    Input::Message(Message { from: OTHERS[1], to: ME, term: Term(0), body })
+}
+
+/// How many of the commands and changes here are sent to `to`, as part of the log or to be proposed there. What duties propose
+/// does not count.
+fn entries_to(to: NodeId, sent: &[Message]) -> usize {
+    let is_ours = |entry: &&Entry| match entry.data() {
+        Some(data) => *data == b"command"[..] || data.ends_with(&[7; 10]),
+        None => true,
+    };
+    let of = |message: &Message| match &message.body {
+        Body::Append { entries, .. } | Body::Propose(entries) => entries.iter().filter(is_ours).count(),
+        _ => 0,
+    };
+    sent.iter().filter(|message| message.to == to).map(of).sum()
+}
+
+#[test]
+fn what_is_proposed_during_a_transfer_waits_for_its_end() {
+    let mut one = OneOfThree::leader();
+    one.arrived.push(Input::TransferLeader(OTHERS[0]));
+    assert!(one.tick().iter().any(|message| matches!(message.body, Body::TimeoutNow)));
+    one.arrived.extend([command(5), forwarded(10), proposed(6, ChangeKind::AddLearnerNode)]);
+    // The heir does nothing, so an election timeout goes by.
+    let taken = (1..100).find(|_| entries_to(OTHERS[1], &one.tick()) == 3);
+    assert!(taken.is_some_and(|ticks| (8..=11).contains(&ticks)), "{taken:?}");
+    assert_eq!(one.member.leader(), Some(ME));
+}
+
+#[test]
+fn what_is_proposed_during_a_transfer_goes_to_the_heir() {
+    let mut one = OneOfThree::leader();
+    one.arrived.push(Input::TransferLeader(OTHERS[0]));
+    one.tick();
+    one.arrived.extend([command(5), forwarded(10)]);
+    assert_eq!(entries_to(OTHERS[0], &one.tick()), 0);
+    let heartbeat = Body::Heartbeat { commit: Index(0), context: Bytes::new() };
+    let term = Term(one.newest_term.0 + 1);
+    one.arrived.push(Input::Message(Message { from: OTHERS[0], to: ME, term, body: heartbeat }));
+    assert_eq!(entries_to(OTHERS[0], &one.tick()), 2);
+    assert_eq!(one.member.leader(), Some(OTHERS[0]));
+}
+
+#[test]
+fn what_others_forward_during_a_transfer_has_a_bound() {
+    let mut one = OneOfThree::leader();
+    one.arrived.push(Input::TransferLeader(OTHERS[0]));
+    one.tick();
+    one.arrived.extend((0..5).map(|_| forwarded(20 << 20)));
+    let taken = (0..20).map(|_| entries_to(OTHERS[1], &one.tick())).sum::<usize>();
+    assert_eq!(taken, 3, "64 MiB hold three of 20");
+    // And there is room again.
+    one.arrived.push(Input::TransferLeader(OTHERS[0]));
+    one.tick();
+    one.arrived.push(forwarded(20 << 20));
+    assert_eq!((0..20).map(|_| entries_to(OTHERS[1], &one.tick())).sum::<usize>(), 1);
 }
