@@ -6,7 +6,7 @@
 //!
 //! Any error ends the member: after a failed write or sync nothing is known of what is on disk.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferrite_raft::{ConfState, HardState, Index, Snapshot, SnapshotMeta};
@@ -47,6 +47,8 @@ pub struct LogDone {
     pub is_short_of_space: bool,
     /// How often the log was synced.
     pub syncs: u32,
+    /// How long the last write and sync took that was slow.
+    pub slow_sync: Option<Duration>,
     pub is_closed: bool,
 }
 
@@ -106,7 +108,7 @@ impl<V: Vfs> LogWriter<V> {
         }
         if done.saved.is_some() {
             let installed = self.installed;
-            self.sync()?;
+            done.slow_sync = self.sync()?;
             done.syncs += 1;
             if installed > before {
                 self.give_up_log(installed)?;
@@ -115,7 +117,7 @@ impl<V: Vfs> LogWriter<V> {
         done.checkpointed = self.checkpoint()?;
         if let Some(hard_state) = closed_with {
             self.wal.append(hard_state.as_ref(), &[])?;
-            self.sync()?;
+            done.slow_sync = self.sync()?.or(done.slow_sync);
             self.wal.mark()?;
             done.is_closed = true;
         }
@@ -131,7 +133,8 @@ impl<V: Vfs> LogWriter<V> {
         Ok(LogDone { checkpointed, is_short_of_space: self.is_short_of_space(), ..LogDone::default() })
     }
 
-    fn sync(&mut self) -> Result<(), LogWriterError> {
+    /// Says how long it took if that was long.
+    fn sync(&mut self) -> Result<Option<Duration>, LogWriterError> {
         let before = self.wal.bytes();
         let begun = Instant::now();
         self.wal.write()?;
@@ -140,7 +143,7 @@ impl<V: Vfs> LogWriter<V> {
         self.wal.sync()?;
         self.timing.write.observe_seconds(written - begun);
         self.timing.sync.observe_seconds(written.elapsed());
-        Ok(())
+        Ok(Some(begun.elapsed()).filter(|took| *took > self.timing.slow_after))
     }
 
     fn is_short_of_space(&self) -> bool {
@@ -205,10 +208,10 @@ mod tests {
 
     use super::*;
 
-    fn writer(disk: &LyingDisk) -> LogWriter<LyingDisk> {
+    fn writer(disk: &LyingDisk, slow_after: Duration) -> LogWriter<LyingDisk> {
         let wal = wal::Wal::create(disk.clone(), Path::new("/wal"), Bytes::new(), wal::Options::default()).unwrap();
         let snapshots = SnapshotFiles::open(disk.clone(), Path::new("/snap")).unwrap();
-        let timing = LogTiming::new(&Registry::new());
+        let timing = LogTiming::new(&Registry::new(), slow_after);
         LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing)
     }
 
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn a_checkpoint_from_before_a_snapshot_is_none_any_more() {
         let disk = LyingDisk::new();
-        let mut writer = writer(&disk);
+        let mut writer = writer(&disk, Duration::MAX);
         let hard_state = HardState { term: Term(2), vote: None, commit: Index(10) };
         let snapshot = Some(Snapshot { meta: meta(10), data: Bytes::from_static(b"{}") });
         let save = Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: Vec::new(), snapshot };
@@ -233,9 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_that_takes_long_is_told() {
+        for (slow_after, is_told) in [(Duration::ZERO, true), (Duration::MAX, false)] {
+            let mut writer = writer(&LyingDisk::new(), slow_after);
+            let save = Save { number: SaveNumber(1), hard_state: None, entries: Vec::new(), snapshot: None };
+            assert_eq!(writer.step(&mut vec![LogJob::Save(save)]).unwrap().slow_sync.is_some(), is_told);
+            assert_eq!(writer.step(&mut Vec::new()).unwrap().slow_sync, None, "nothing was synced");
+            assert_eq!(writer.step(&mut vec![LogJob::Close(None)]).unwrap().slow_sync.is_some(), is_told);
+        }
+    }
+
+    #[test]
     fn a_checkpoint_takes_no_vote_back() {
         let disk = LyingDisk::new();
-        let mut writer = writer(&disk);
+        let mut writer = writer(&disk, Duration::MAX);
         let old = HardState { term: Term(1), vote: None, commit: Index(0) };
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
         let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new(), snapshot: None };

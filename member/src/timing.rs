@@ -100,16 +100,19 @@ pub struct LogTiming {
     pub(crate) bytes: Gauge,
     pub(crate) snapshot: Histogram,
     pub(crate) snapshot_sync: Histogram,
+    /// What takes longer to be durable is told.
+    pub(crate) slow_after: Duration,
 }
 
 impl LogTiming {
-    pub fn new(registry: &Registry) -> LogTiming {
+    pub fn new(registry: &Registry, slow_after: Duration) -> LogTiming {
         LogTiming {
             write: registry.metric(&families::ETCD_DISK_WAL_WRITE_DURATION_SECONDS, &[]),
             sync: registry.metric(&families::ETCD_DISK_WAL_FSYNC_DURATION_SECONDS, &[]),
             bytes: registry.metric(&families::ETCD_DISK_WAL_WRITE_BYTES_TOTAL, &[]),
             snapshot: registry.metric(&families::ETCD_DEBUGGING_SNAP_SAVE_TOTAL_DURATION_SECONDS, &[]),
             snapshot_sync: registry.metric(&families::ETCD_SNAP_FSYNC_DURATION_SECONDS, &[]),
+            slow_after,
         }
     }
 }

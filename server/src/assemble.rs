@@ -33,6 +33,8 @@ use crate::read_pool::{ReadThread, read_pool};
 
 /// The log is given up at the latest when it has grown by this much.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// A write of the log that takes longer to be durable is worth a line (etcd's bound).
+pub const SLOW_SYNC: Duration = Duration::from_secs(1);
 /// The version whose log we write.
 const OWN_VERSION: ClusterVersion = ClusterVersion::new(3, 7);
 
@@ -198,7 +200,7 @@ fn wire<V: Vfs>(
     let timing = ApplyTiming::new(registry, config.limits.warning_apply_duration);
     let owners = Owners {
         member: (member, member_inbox),
-        log: (LogWriter::new(log, snapshots, keep, LogTiming::new(registry)), log_inbox),
+        log: (LogWriter::new(log, snapshots, keep, LogTiming::new(registry, SLOW_SYNC)), log_inbox),
         apply: (Applier::new(state, window, progress, applied.0, trim_pace(config), timing), apply_inbox),
         store: (keeper, store_inbox),
         reads: read_threads,

@@ -250,13 +250,21 @@ impl MemberLoop {
     }
 }
 
+/// What the log writer has to say that is worth a line.
+#[derive(Clone, Copy, Debug)]
+pub enum LogNews {
+    /// A checkpoint stands here.
+    Saved(Index),
+    SlowSync(Duration),
+}
+
 /// Runs the log writer until it is closed.
 pub fn log<V: Vfs>(
     mut writer: LogWriter<V>,
     inbox: &Inbox<LogJob>,
     outlets: &Outlets,
     signals: &Signals,
-    saved: &mut dyn FnMut(Index),
+    news: &mut dyn FnMut(LogNews),
 ) -> Result<(), Fatal> {
     let mut jobs = Vec::new();
     let mut idle_at = None;
@@ -267,13 +275,16 @@ pub fn log<V: Vfs>(
             false => writer.step(&mut jobs)?,
         };
         signals.room.set_log_is_short(done.is_short_of_space);
+        if let Some(took) = done.slow_sync {
+            news(LogNews::SlowSync(took));
+        }
         signals.log_syncs.fetch_add(done.syncs.into(), Ordering::Relaxed);
         let worked = done.saved.is_some() || done.checkpointed.is_some();
         if let Some(number) = done.saved {
             hand_on(&outlets.member, Input::Saved(number));
         }
         if let Some((index, conf)) = done.checkpointed {
-            saved(index);
+            news(LogNews::Saved(index));
             hand_on(&outlets.member, Input::Checkpointed { index, conf });
         }
         if done.is_closed {

@@ -19,13 +19,12 @@ use ferrite_member::bootstrap::Beginning;
 use ferrite_observe::log;
 use ferrite_observe::log::{Logger, Value, lines};
 use ferrite_observe::metrics::{Registry, families};
-use ferrite_raft::Index;
 use ferrite_storage::vfs::{Disk, OptionalSync, Vfs};
 use ferrite_storage::wal;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::assemble::{Assembled, Owners, Surroundings, assemble, directories, election_ticks};
+use crate::assemble::{Assembled, Owners, SLOW_SYNC, Surroundings, assemble, directories, election_ticks};
 use crate::banner;
 use crate::config::{self, Command, Config, ConfigError, Discovery};
 use crate::end::{End, Ending};
@@ -36,7 +35,7 @@ use crate::handover;
 use crate::http::{self, FrontDoor, Site};
 use crate::init;
 use crate::listen::{Bound, Port, bind_all};
-use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, MemberSeat, PeerLane};
+use crate::loops::{self, ApplyListeners, ApplySeat, Clock, Fatal, LogNews, MemberSeat, PeerLane};
 use crate::net::{NetThread, observing, rpc_settings, services_settings};
 use crate::open_files::{self, Connections};
 use crate::peers::{self, Begin, BeginError, PeerRuntime, PeerThread, Roster};
@@ -399,9 +398,12 @@ fn start_owners<V: Vfs>(
     threads.push(spawn("member", 0, move || member.run())?);
     let (outlets, _, signals, halt) = of_all();
     let logs = logger.clone();
-    let mut saved = move |index: Index| log!(logs, lines::SAVED_SNAPSHOT, index.0);
+    let mut news = move |news: LogNews| match news {
+        LogNews::Saved(index) => log!(logs, lines::SAVED_SNAPSHOT, index.0),
+        LogNews::SlowSync(took) => log!(logs, lines::SLOW_SYNC, took, SLOW_SYNC),
+    };
     threads.push(spawn("wal", 0, move || {
-        end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals, &mut saved), &halt);
+        end_if_fatal(loops::log(log.0, &log.1, &outlets, &signals, &mut news), &halt);
     })?);
     let (outlets, all, _, halt) = of_all();
     let knows = store_knows.clone();

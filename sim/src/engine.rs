@@ -172,7 +172,12 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
                 progress.clone(),
                 Duration::ZERO,
             ),
-            log: LogWriter::new(log, snapshots, Keep { segments: 2, snapshots: 2 }, LogTiming::new(&registry)),
+            log: LogWriter::new(
+                log,
+                snapshots,
+                Keep { segments: 2, snapshots: 2 },
+                LogTiming::new(&registry, Duration::MAX),
+            ),
             apply: Applier::new(state, window, progress.clone(), applied.0, TrimPace::default(), timing),
             store: StoreKeeper::new(store, StoreTiming::new(&registry)),
         };

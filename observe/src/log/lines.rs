@@ -157,6 +157,7 @@ lines! {
 
 // Running and stopping.
 lines! {
+    SLOW_SYNC: Warn "slow fdatasync" ["took", "expected-duration"];
     SAVED_SNAPSHOT: Info "saved snapshot" ["snapshot-index"];
     COMPACTED: Info "finished scheduled compaction" ["compact-revision", "took"];
     APPLY_TOOK_TOO_LONG: Warn "apply request took too long" ["took", "expected-duration", "prefix", "request", "response", "error"];
