@@ -30,8 +30,9 @@ use crate::peers::Peers;
 use crate::post::{Post, Reply, call};
 use crate::read_pool::ReadPool;
 
-/// Entries committed and not applied. Beyond that, proposals are refused (etcd's number).
-const MAX_APPLY_BACKLOG: u64 = 5000;
+/// Entries committed and not applied. Beyond that, proposals are refused. etcd's number is 5000, half a second of its work;
+/// here that is a tenth, and after a sync that took as long a follower learns at once of so many.
+const MAX_APPLY_BACKLOG: u64 = 50_000;
 /// Proposals of clients that have no answer yet, and their bytes. Full means: too many requests.
 const MAX_PROPOSALS: u64 = 16 * 1024;
 const MAX_PROPOSAL_BYTES: u64 = 128 << 20;
