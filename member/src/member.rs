@@ -220,6 +220,8 @@ struct Clock {
     next_tick: Duration,
     /// At the last tick the disk had been at work on a save for an election timeout.
     disk_stalls: bool,
+    /// Since when this member has been handing leadership over.
+    handing_over_since: Option<Duration>,
     /// Since when this member has led, if it does.
     led_since: Option<Duration>,
     /// For how long nobody has led.
@@ -233,6 +235,13 @@ pub struct Pace {
     pub heartbeat: Duration,
     /// Ticks until an election.
     pub election_ticks: u32,
+}
+
+impl Pace {
+    /// The election timeout.
+    fn election(self) -> Duration {
+        self.heartbeat * self.election_ticks
+    }
 }
 
 /// What the log writer has been given and not yet synced, with what Raft is told then.
@@ -268,14 +277,17 @@ struct Held {
 /// Commands on their way into the log, and those who wait for them.
 #[derive(Debug)]
 struct Proposals<P> {
-    /// Not proposed yet, because no leader is known, or leadership is being handed over. Bounded by what clients may have outstanding.
+    /// Not proposed yet, because no leader is known, or leadership is being handed over. Bounded by what clients may have
+    /// outstanding.
     waiting: VecDeque<Proposal<P>>,
     /// The same of changes of members, with the same bound.
     waiting_changes: Vec<MembersProposal<P>>,
-    /// Forwarded by others while leadership was being handed over. Raft would drop them, and whoever proposed them would
-    /// hear of nothing until their time is up.
+    /// Forwarded by others, and waiting for the same. Raft would drop them, and whoever proposed them would hear of nothing
+    /// until their time is up.
     forwarded: Vec<Message>,
     forwarded_bytes: usize,
+    /// Since when the first of them has waited.
+    forwarded_since: Option<Duration>,
     /// Proposed: they go to the applier together with the next committed entries.
     proposed: Vec<(RequestId, Waits<P>)>,
 }
@@ -283,8 +295,8 @@ struct Proposals<P> {
 /// A leader does not hand over because of its disk before it has led for so many election timeouts.
 const REIGN_ELECTIONS: u32 = 5;
 
-/// Bytes of entries that others have forwarded and that wait for the end of a transfer. What does not fit is lost, as all is
-/// that is forwarded to a leader who has just ended.
+/// Bytes of entries that others have forwarded and that wait for a leader. What does not fit is lost, as all is that is
+/// forwarded to a leader who has just ended.
 const FORWARDED_BYTES: usize = 64 << 20;
 
 /// Proposals go to Raft together, in one message if it follows: so many bytes of data, and at least one.
@@ -296,17 +308,18 @@ impl<P: Waiter> Proposals<P> {
         self.waiting_changes.retain(|proposal| !proposal.waiter.gone());
     }
 
-    fn keep_forwarded(&mut self, message: Message) {
+    fn keep_forwarded(&mut self, message: Message, now: Duration) {
         let Body::Propose(entries) = &message.body else { return };
         let bytes = entries.iter().map(Entry::memory_len).sum::<usize>();
         if self.forwarded_bytes + bytes <= FORWARDED_BYTES {
+            self.forwarded_since = self.forwarded_since.or(Some(now));
             self.forwarded_bytes += bytes;
             self.forwarded.push(message);
         }
     }
 
     fn take_forwarded(&mut self) -> Vec<Message> {
-        self.forwarded_bytes = 0;
+        (self.forwarded_bytes, self.forwarded_since) = (0, None);
         std::mem::take(&mut self.forwarded)
     }
 
@@ -353,6 +366,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 waiting_changes: Vec::new(),
                 forwarded: Vec::new(),
                 forwarded_bytes: 0,
+                forwarded_since: None,
                 proposed: Vec::new(),
             },
             held: Held::default(),
@@ -367,6 +381,7 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
                 now,
                 next_tick: now + pace.heartbeat,
                 disk_stalls: false,
+                handing_over_since: None,
                 led_since: None,
                 silence: Silence::new(pace.heartbeat, now),
             },
@@ -481,8 +496,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             Input::Message(Message { body: Body::Snapshot(_), .. }) => {}
             // There is no room: Raft sends it again when it hears no answer.
             Input::Message(message) if self.backlog.refuses(&message) => {}
-            Input::Message(message) if self.raft.is_handing_over() && matches!(message.body, Body::Propose(_)) => {
-                self.proposals.keep_forwarded(message);
+            Input::Message(message)
+                if matches!(message.body, Body::Propose(_))
+                    && (self.raft.is_handing_over() || self.has_no_leader()) =>
+            {
+                self.proposals.keep_forwarded(message, now);
             }
             // A message that Raft refuses was for nobody: it was lost on the way, as far as its sender knows.
             Input::Message(message) => drop(self.raft.step(message)),
@@ -524,6 +542,11 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
             self.tick(now);
             self.duties.tick(now);
             self.proposals.forget_gone();
+            // A transfer and the election behind it take less. If nobody leads then, whoever proposed may have given up.
+            let patience = 2 * self.clock.pace.election();
+            if self.proposals.forwarded_since.is_some_and(|since| now.saturating_sub(since) > patience) {
+                self.proposals.take_forwarded();
+            }
             self.reads.forget_gone();
             // What was handed on to a leader that is not heard of any more may never come back.
             self.proposals.proposed.retain(|(_, waits)| !matches!(waits, Waits::Client(waiter) if waiter.gone()));
@@ -669,18 +692,27 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
 
     /// Nobody leads, or whoever did has ended: what is asked for waits, since it would be lost.
     fn has_no_leader(&self) -> bool {
-        self.soft_state.leader.is_none() || self.raft.leader_is_gone()
+        self.raft.soft_state().leader.is_none() || self.raft.leader_is_gone()
+    }
+
+    /// Leadership is being handed over, and Raft takes nothing until that has come about, or to an end. What is proposed may
+    /// wait for that, but not for one transfer after the other.
+    fn awaits_heir(&mut self, now: Duration) -> bool {
+        if !self.raft.is_handing_over() {
+            self.clock.handing_over_since = None;
+            return false;
+        }
+        let since = *self.clock.handing_over_since.get_or_insert(now);
+        now.saturating_sub(since) <= self.clock.pace.election()
     }
 
     /// Puts what waits into the log, clients before duties. Without a leader it goes on waiting.
     fn propose(&mut self, now: Duration, out: &mut Outbox<P, R>) {
+        let awaits_heir = self.awaits_heir(now);
         if self.has_no_leader() || self.stopping {
             return;
         }
-        // To who has given up it may have been said that it was not taken.
-        self.proposals.forget_gone();
-        // Raft takes nothing until that has come about, or to an end.
-        if !self.raft.is_handing_over() {
+        if !awaits_heir {
             self.propose_for_clients(out);
         }
         // What has just arrived may have ended our leadership, and the duties are told of that only when all is handed out.
@@ -703,6 +735,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     fn propose_for_clients(&mut self, out: &mut Outbox<P, R>) {
+        // To who has given up it may have been said that it was not taken.
+        self.proposals.forget_gone();
         for message in self.proposals.take_forwarded() {
             // Whoever leads now takes it. If Raft does not, it was lost on the way, as far as its sender knows.
             let _ = self.raft.step(message);

@@ -20,6 +20,9 @@ struct OneOfThree {
     member: Member<Nobody, Nobody>,
     now: Duration,
     disk_works: bool,
+    others_answer: bool,
+    /// Proposals that were not taken.
+    refused: usize,
     /// That it wanted to save.
     newest_term: Term,
     arrived: Arrived,
@@ -29,8 +32,15 @@ impl OneOfThree {
     /// Elected by the others, with the first entry of its term saved everywhere.
     fn leader() -> OneOfThree {
         let (member, _) = one_of(vec![ME, OTHERS[0], OTHERS[1]], false);
-        let mut one =
-            OneOfThree { member, now: Duration::ZERO, disk_works: true, newest_term: Term(0), arrived: Vec::new() };
+        let mut one = OneOfThree {
+            member,
+            now: Duration::ZERO,
+            disk_works: true,
+            others_answer: true,
+            refused: 0,
+            newest_term: Term(0),
+            arrived: Vec::new(),
+        };
         while one.member.leader() != Some(ME) {
             one.tick();
         }
@@ -44,19 +54,38 @@ impl OneOfThree {
         one
     }
 
+    /// The heir stands for election.
+    fn is_asked_for_its_vote(&mut self) {
+        let last = LogPosition { term: self.newest_term, index: Index(100) };
+        let body = Body::Vote(VoteRequest { kind: VoteKind::Binding, last, transfer: true });
+        let term = Term(self.newest_term.0 + 1);
+        self.arrived.push(Input::Message(Message { from: OTHERS[0], to: ME, term, body }));
+        self.tick();
+    }
+
+    /// The heir has been elected.
+    fn hears_the_heir(&mut self) {
+        let body = Body::Heartbeat { commit: Index(0), context: Bytes::new() };
+        let term = Term(self.newest_term.0.max(9));
+        self.arrived.push(Input::Message(Message { from: OTHERS[0], to: ME, term, body }));
+    }
+
     /// A tick goes by. The others grant every vote, and acknowledge all that they are sent. Returns what was sent.
     fn tick(&mut self) -> Vec<Message> {
         self.now += TICK;
         let mut sent = Vec::new();
         // What is answered is taken in by a turn of its own, and so is what is saved.
         for _ in 0..10 {
-            let Outbox { messages, save, .. } = self.member.turn(self.now, &mut self.arrived);
+            let Outbox { messages, save, refused, .. } = self.member.turn(self.now, &mut self.arrived);
+            self.refused += refused.len();
             let terms = save.iter().filter_map(|save| Some(save.hard_state?.term));
             self.newest_term = terms.fold(self.newest_term, Term::max);
             if self.disk_works {
                 self.arrived.extend(save.iter().map(|save| Input::Saved(save.number)));
             }
-            self.arrived.extend(messages.iter().filter_map(answer).map(Input::Message));
+            if self.others_answer {
+                self.arrived.extend(messages.iter().filter_map(answer).map(Input::Message));
+            }
             sent.extend(messages);
         }
         sent
@@ -161,11 +190,45 @@ fn what_is_proposed_during_a_transfer_goes_to_the_heir() {
     one.tick();
     one.arrived.extend([command(5), forwarded(10)]);
     assert_eq!(entries_to(OTHERS[0], &one.tick()), 0);
-    let heartbeat = Body::Heartbeat { commit: Index(0), context: Bytes::new() };
-    let term = Term(one.newest_term.0 + 1);
-    one.arrived.push(Input::Message(Message { from: OTHERS[0], to: ME, term, body: heartbeat }));
-    assert_eq!(entries_to(OTHERS[0], &one.tick()), 2);
-    assert_eq!(one.member.leader(), Some(OTHERS[0]));
+    one.is_asked_for_its_vote();
+    // For a moment nobody leads.
+    one.arrived.extend([command(5), forwarded(10)]);
+    assert_eq!(entries_to(OTHERS[0], &one.tick()), 0);
+    assert_eq!(one.member.leader(), None);
+    one.hears_the_heir();
+    assert_eq!(entries_to(OTHERS[0], &one.tick()), 4);
+    assert_eq!((one.member.leader(), one.refused), (Some(OTHERS[0]), 0));
+}
+
+#[test]
+fn what_others_forward_does_not_wait_long_for_a_leader() {
+    for (ticks, is_kept) in [(15, true), (30, false)] {
+        let mut one = OneOfThree::leader();
+        one.arrived.push(Input::TransferLeader(OTHERS[0]));
+        one.tick();
+        one.arrived.push(forwarded(10));
+        one.is_asked_for_its_vote();
+        one.others_answer = false;
+        (0..ticks).for_each(|_| drop(one.tick()));
+        assert_eq!(one.member.leader(), None);
+        one.hears_the_heir();
+        assert_eq!(entries_to(OTHERS[0], &one.tick()), usize::from(is_kept), "{ticks} ticks");
+    }
+}
+
+#[test]
+fn proposals_do_not_wait_for_one_transfer_after_the_other() {
+    let mut one = OneOfThree::leader();
+    one.arrived.push(command(5));
+    let refused = (1..100).find(|ticks| {
+        // Before the last one has come to its end.
+        if ticks % 5 == 1 {
+            one.arrived.push(Input::TransferLeader(OTHERS[ticks / 5 % 2]));
+        }
+        one.tick();
+        one.refused > 0
+    });
+    assert!(refused.is_some_and(|ticks| (10..=13).contains(&ticks)), "{refused:?}");
 }
 
 #[test]
