@@ -1,6 +1,6 @@
 //! The owner of the log files: writes what the member wants saved, all that waited in one write and one sync.
 //!
-//!   Save, Save, … ──▶ append ▸ write ▸ sync ──▶ Saved(last)
+//!   Save, Save, … ──▶ append ▸ write ▸ sync ──▶ Saved(last), before anything else is done
 //!   Save of a snapshot ──▶ .snap file ▸ record ▸ hard state ▸ sync ▸ release ──▶ Saved
 //!   Checkpoint ──▶ .snap file ▸ hard state ▸ snapshot record ▸ sync ▸ release ──▶ Checkpointed
 //!
@@ -40,14 +40,12 @@ pub struct LogCheckpoint {
 /// What has been done.
 #[derive(Debug, Default)]
 pub struct LogDone {
-    /// All saves up to this one are durable.
-    pub saved: Option<SaveNumber>,
     pub checkpointed: Option<(Index, ConfState)>,
     /// There was no room for the next segment.
     pub is_short_of_space: bool,
     /// How often the log was synced.
     pub syncs: u32,
-    /// How long the last write and sync took that was slow.
+    /// How long the last write and sync took that was slow, or a checkpoint, which consists of such.
     pub slow_sync: Option<Duration>,
     pub is_closed: bool,
 }
@@ -86,10 +84,15 @@ impl<V: Vfs> LogWriter<V> {
         LogWriter { wal, snapshots, keep, postponed: None, installed: Index(0), timing }
     }
 
-    /// Does all that waits.
-    pub fn step(&mut self, jobs: &mut Vec<LogJob>) -> Result<LogDone, LogWriterError> {
+    /// Does all that waits. `told` hears at once that all saves up to this one are durable: clients wait for that, and a
+    /// checkpoint takes several syncs.
+    pub fn step(
+        &mut self,
+        jobs: &mut Vec<LogJob>,
+        told: &mut dyn FnMut(SaveNumber),
+    ) -> Result<LogDone, LogWriterError> {
         let mut done = LogDone::default();
-        let mut closed_with = None;
+        let (mut closed_with, mut saved) = (None, None);
         let before = self.installed;
         for job in jobs.drain(..) {
             match job {
@@ -98,7 +101,7 @@ impl<V: Vfs> LogWriter<V> {
                         self.save_snapshot(snapshot)?;
                     }
                     self.wal.append(save.hard_state.as_ref(), &save.entries)?;
-                    done.saved = Some(save.number);
+                    saved = Some(save.number);
                 }
                 LogJob::Checkpoint(wanted) => {
                     self.postponed = Some(wanted).filter(|one| one.meta.index > self.installed)
@@ -106,15 +109,18 @@ impl<V: Vfs> LogWriter<V> {
                 LogJob::Close(hard_state) => closed_with = Some(hard_state),
             }
         }
-        if done.saved.is_some() {
+        if let Some(saved) = saved {
             let installed = self.installed;
             done.slow_sync = self.sync()?;
             done.syncs += 1;
+            told(saved);
             if installed > before {
                 self.give_up_log(installed)?;
             }
         }
+        let begun = Instant::now();
         done.checkpointed = self.checkpoint()?;
+        done.slow_sync = self.if_slow(begun).or(done.slow_sync);
         if let Some(hard_state) = closed_with {
             self.wal.append(hard_state.as_ref(), &[])?;
             done.slow_sync = self.sync()?.or(done.slow_sync);
@@ -128,9 +134,11 @@ impl<V: Vfs> LogWriter<V> {
     /// Nothing waits: say on disk that all is synced, and try again to take space if there was none.
     pub fn idle(&mut self) -> Result<LogDone, LogWriterError> {
         self.wal.mark()?;
+        let begun = Instant::now();
         let checkpointed = self.checkpoint()?;
+        let slow_sync = self.if_slow(begun);
         self.wal.take_space()?;
-        Ok(LogDone { checkpointed, is_short_of_space: self.is_short_of_space(), ..LogDone::default() })
+        Ok(LogDone { checkpointed, slow_sync, is_short_of_space: self.is_short_of_space(), ..LogDone::default() })
     }
 
     /// Says how long it took if that was long.
@@ -143,7 +151,12 @@ impl<V: Vfs> LogWriter<V> {
         self.wal.sync()?;
         self.timing.write.observe_seconds(written - begun);
         self.timing.sync.observe_seconds(written.elapsed());
-        Ok(Some(begun.elapsed()).filter(|took| *took > self.timing.slow_after))
+        Ok(self.if_slow(begun))
+    }
+
+    /// How long it has taken since then, if that is long.
+    fn if_slow(&self, begun: Instant) -> Option<Duration> {
+        Some(begun.elapsed()).filter(|took| *took > self.timing.slow_after)
     }
 
     fn is_short_of_space(&self) -> bool {
@@ -203,7 +216,7 @@ mod tests {
     use std::path::Path;
 
     use ferrite_observe::metrics::Registry;
-    use ferrite_raft::{NodeId, Term};
+    use ferrite_raft::{Entry, NodeId, Term};
     use ferrite_storage::vfs::LyingDisk;
 
     use super::*;
@@ -213,6 +226,10 @@ mod tests {
         let snapshots = SnapshotFiles::open(disk.clone(), Path::new("/snap")).unwrap();
         let timing = LogTiming::new(&Registry::new(), slow_after);
         LogWriter::new(wal, snapshots, Keep { segments: 1, snapshots: 1 }, timing)
+    }
+
+    fn step(writer: &mut LogWriter<LyingDisk>, mut jobs: Vec<LogJob>) -> LogDone {
+        writer.step(&mut jobs, &mut |_| {}).unwrap()
     }
 
     fn meta(index: u64) -> SnapshotMeta {
@@ -227,12 +244,28 @@ mod tests {
         let snapshot = Some(Snapshot { meta: meta(10), data: Bytes::from_static(b"{}") });
         let save = Save { number: SaveNumber(1), hard_state: Some(hard_state), entries: Vec::new(), snapshot };
         let late = |index| LogCheckpoint { hard_state, meta: meta(index), members: Bytes::from_static(b"{}") };
-        let done = writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(late(7))]).unwrap();
-        assert_eq!((done.saved, done.checkpointed), (Some(SaveNumber(1)), None));
-        assert!(writer.step(&mut vec![LogJob::Checkpoint(late(10))]).unwrap().checkpointed.is_none());
+        let done = step(&mut writer, vec![LogJob::Save(save), LogJob::Checkpoint(late(7))]);
+        assert_eq!(done.checkpointed, None);
+        assert!(step(&mut writer, vec![LogJob::Checkpoint(late(10))]).checkpointed.is_none());
         let survey = wal::survey(&disk, Path::new("/wal")).unwrap();
         assert_eq!((survey.snapshots.last(), survey.received), (Some(&meta(10)), None));
-        assert!(writer.step(&mut vec![LogJob::Checkpoint(late(11))]).unwrap().checkpointed.is_some());
+        assert!(step(&mut writer, vec![LogJob::Checkpoint(late(11))]).checkpointed.is_some());
+    }
+
+    #[test]
+    fn what_is_durable_is_told_before_a_checkpoint_is_made() {
+        let disk = LyingDisk::new();
+        let mut writer = writer(&disk, Duration::MAX);
+        let hard_state = HardState { term: Term(2), vote: None, commit: Index(1) };
+        let entry = Entry { term: Term(2), index: Index(1), ..Entry::default() };
+        let save = Save { number: SaveNumber(7), hard_state: Some(hard_state), entries: vec![entry], snapshot: None };
+        let checkpoint = LogCheckpoint { hard_state, meta: meta(1), members: Bytes::new() };
+        let mut heard = None;
+        let snapshots = || disk.read_dir(Path::new("/snap")).unwrap().len();
+        let mut told = |number| heard = Some((number, snapshots()));
+        let done = writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(checkpoint)], &mut told).unwrap();
+        assert!(done.checkpointed.is_some() && snapshots() == 1);
+        assert_eq!(heard, Some((SaveNumber(7), 0)));
     }
 
     #[test]
@@ -240,9 +273,8 @@ mod tests {
         for (slow_after, is_told) in [(Duration::ZERO, true), (Duration::MAX, false)] {
             let mut writer = writer(&LyingDisk::new(), slow_after);
             let save = Save { number: SaveNumber(1), hard_state: None, entries: Vec::new(), snapshot: None };
-            assert_eq!(writer.step(&mut vec![LogJob::Save(save)]).unwrap().slow_sync.is_some(), is_told);
-            assert_eq!(writer.step(&mut Vec::new()).unwrap().slow_sync, None, "nothing was synced");
-            assert_eq!(writer.step(&mut vec![LogJob::Close(None)]).unwrap().slow_sync.is_some(), is_told);
+            assert_eq!(step(&mut writer, vec![LogJob::Save(save)]).slow_sync.is_some(), is_told);
+            assert_eq!(step(&mut writer, vec![LogJob::Close(None)]).slow_sync.is_some(), is_told);
         }
     }
 
@@ -254,7 +286,7 @@ mod tests {
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)), commit: Index(0) };
         let save = Save { number: SaveNumber(1), hard_state: Some(voted), entries: Vec::new(), snapshot: None };
         let checkpoint = LogCheckpoint { hard_state: old, meta: SnapshotMeta::default(), members: Bytes::new() };
-        writer.step(&mut vec![LogJob::Save(save), LogJob::Checkpoint(checkpoint)]).unwrap();
+        step(&mut writer, vec![LogJob::Save(save), LogJob::Checkpoint(checkpoint)]);
         drop(writer);
         let replay = wal::replay(&disk, Path::new("/wal"), wal::Start::default()).unwrap();
         assert_eq!(replay.hard_state, voted);

@@ -272,17 +272,14 @@ pub fn log<V: Vfs>(
         inbox.take(&mut jobs, idle_at);
         let done = match jobs.is_empty() {
             true => writer.idle()?,
-            false => writer.step(&mut jobs)?,
+            false => writer.step(&mut jobs, &mut |number| hand_on(&outlets.member, Input::Saved(number)))?,
         };
         signals.room.set_log_is_short(done.is_short_of_space);
         if let Some(took) = done.slow_sync {
             news(LogNews::SlowSync(took));
         }
         signals.log_syncs.fetch_add(done.syncs.into(), Ordering::Relaxed);
-        let worked = done.saved.is_some() || done.checkpointed.is_some();
-        if let Some(number) = done.saved {
-            hand_on(&outlets.member, Input::Saved(number));
-        }
+        let worked = done.syncs > 0 || done.checkpointed.is_some();
         if let Some((index, conf)) = done.checkpointed {
             news(LogNews::Saved(index));
             hand_on(&outlets.member, Input::Checkpointed { index, conf });

@@ -310,20 +310,22 @@ impl<P: Waiter, R: Waiter> Engine<P, R> {
             _ => None,
         });
         let last_number = numbers.last();
+        let mut saved = None;
         let done = match self.waiting.log.is_empty() {
             true => self.owners.log.idle(),
-            false => self.owners.log.step(&mut self.waiting.log),
+            false => self.owners.log.step(&mut self.waiting.log, &mut |number| saved = Some(number)),
         };
         let done = match done {
             Err(_) if self.defect == Some(Defect::SyncErrorIgnored) => {
-                LogDone { saved: last_number, ..LogDone::default() }
+                saved = last_number;
+                LogDone::default()
             }
             done => done?,
         };
         happened.push(Happening::Logged(last));
         self.room.set_log_is_short(done.is_short_of_space);
-        self.waiting.log_may_mark = done.saved.is_some() || done.checkpointed.is_some();
-        self.waiting.member.extend(done.saved.map(Input::Saved));
+        self.waiting.log_may_mark = saved.is_some() || done.checkpointed.is_some();
+        self.waiting.member.extend(saved.map(Input::Saved));
         if let Some((index, conf)) = done.checkpointed {
             happened.push(Happening::Checkpointed(index));
             self.waiting.member.push(Input::Checkpointed { index, conf });
