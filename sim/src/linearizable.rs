@@ -2,7 +2,9 @@
 //! answer. After Wing and Gong, with Lowe's memory of what has been tried: [`check`] looks at one group of keys after the
 //! other, since groups that are linearizable each are so together.
 //!
-//! Revisions say more: they are the order itself. [`check_revisions`] holds them to real time.
+//! Revisions say more: they are the order itself, of all groups. So an order of a group has to be that of the revisions that
+//! were told, or values would be of one time and their revision of another; and [`check_revisions`] holds revisions to
+//! real time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -79,8 +81,42 @@ fn relevant(calls: Vec<Call>) -> Vec<Call> {
     calls
 }
 
+impl Call {
+    /// The revision that was told.
+    fn revision(&self) -> Option<i64> {
+        match self.answered?.1 {
+            Outcome::Written { revision } | Outcome::Found { revision, .. } | Outcome::Nothing { revision } => {
+                Some(revision)
+            }
+            Outcome::Gone | Outcome::Refused => None,
+        }
+    }
+}
+
+/// A group behind some calls.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    values: Values,
+    /// The store was at this revision, or at a later one.
+    revision: i64,
+}
+
+/// What a call makes of a group, if its answer agrees with the values and with what was told of revisions.
+fn take_effect(call: &Call, before: State) -> Option<State> {
+    let values = change(call, before.values)?;
+    let revision = match (call.answered, call.revision()) {
+        (Some((_, Outcome::Written { .. })), Some(told)) => (told > before.revision).then_some(told)?,
+        (_, Some(told)) => (told >= before.revision).then_some(told)?,
+        // Who ends a lease is not told whether there was a key.
+        (Some(_), None) => before.revision,
+        // If it wrote nothing it need not be in the order at all.
+        (None, None) => before.revision + 1,
+    };
+    Some(State { values, revision })
+}
+
 /// What a call does to the values, if its answer agrees with them.
-fn take_effect(call: &Call, values: Values) -> Option<Values> {
+fn change(call: &Call, values: Values) -> Option<Values> {
     let with = |slot: usize, value: Value| {
         let mut after = values;
         after[slot] = value;
@@ -131,10 +167,11 @@ impl Done {
 /// Depth first, with everything that was tried remembered. An error says how many calls the longest attempt came to.
 fn order(calls: &[Call]) -> Result<(), usize> {
     let mut done = Done { bits: vec![0; calls.len() / 64 + 1], prefix: 0 };
-    let mut tried: HashSet<(Vec<u64>, Values)> = HashSet::new();
-    // The calls taken, in order, each with the values before it.
-    let mut path: Vec<(usize, Values)> = Vec::new();
-    let mut values = [0; SLOTS];
+    // What was tried, with the lowest revision: from a higher one, no more is possible.
+    let mut tried: HashMap<(Vec<u64>, Values), i64> = HashMap::new();
+    // The calls taken, in order, each with the state before it.
+    let mut path: Vec<(usize, State)> = Vec::new();
+    let mut state = State { values: [0; SLOTS], revision: 0 };
     let mut from = 0;
     let mut longest = 0;
     let mut answered_left = calls.iter().filter(|call| call.answered.is_some()).count();
@@ -142,12 +179,15 @@ fn order(calls: &[Call]) -> Result<(), usize> {
         longest = longest.max(path.len());
         // Only what was asked before the first of the others was answered can come next. Calls are in the order of asking.
         let mut limit = Duration::MAX;
+        // The lowest revision that one of them was told: nothing that is later can come next.
+        let mut lowest = i64::MAX;
         for (at, call) in calls.iter().enumerate().skip(done.prefix) {
             if call.asked > limit {
                 break;
             }
             if let (false, Some((when, _))) = (done.has(at), call.answered) {
                 limit = limit.min(when);
+                lowest = lowest.min(call.revision().unwrap_or(i64::MAX));
             }
         }
         let mut candidate = None;
@@ -155,9 +195,14 @@ fn order(calls: &[Call]) -> Result<(), usize> {
             if call.asked > limit {
                 break;
             }
-            let Some(after) = take_effect(call, values).filter(|_| !done.has(at)) else { continue };
+            if done.has(at) {
+                continue;
+            }
+            let Some(after) = take_effect(call, state).filter(|after| after.revision <= lowest) else { continue };
             done.flip(at);
-            if tried.insert((done.bits.clone(), after)) {
+            let known = tried.entry((done.bits.clone(), after.values)).or_insert(i64::MAX);
+            if after.revision < *known {
+                *known = after.revision;
                 candidate = Some((at, after));
                 break;
             }
@@ -165,16 +210,16 @@ fn order(calls: &[Call]) -> Result<(), usize> {
         }
         match candidate {
             Some((at, after)) => {
-                path.push((at, values));
+                path.push((at, state));
                 answered_left -= usize::from(calls[at].answered.is_some());
-                values = after;
+                state = after;
                 from = 0;
             }
             None => {
                 let Some((at, before)) = path.pop() else { return Err(longest) };
                 done.flip(at);
                 answered_left += usize::from(calls[at].answered.is_some());
-                values = before;
+                state = before;
                 from = at + 1;
             }
         }
@@ -242,7 +287,15 @@ mod tests {
     }
 
     fn both(asked: u64, answered: u64, values: Values) -> Event {
-        call(asked, answered, Operation::Get, Outcome::Found { values, revision: 0 })
+        call(asked, answered, Operation::Get, Outcome::Found { values, revision: answered as i64 })
+    }
+
+    /// The same, told another revision than the time of the answer.
+    fn at(mut event: Event, new: i64) -> Event {
+        if let Some((_, Outcome::Written { revision } | Outcome::Found { revision, .. })) = &mut event.answered {
+            *revision = new;
+        }
+        event
     }
 
     fn delete(asked: u64, answered: u64) -> Event {
@@ -284,18 +337,42 @@ mod tests {
         check(&[put(1, 2, 7), swap(3, 0, 7, 8), both(5, 6, [7, 8])], false);
         check(&[put(1, 2, 7), swap(3, 4, 6, 8)], false);
         check(&[put(1, 2, 7), swap(3, 9, 7, 8), swap(3, 9, 7, 9)], false);
-        check(&[put(1, 2, 7), swap(3, 9, 7, 8), swap(3, 9, 8, 9), both(10, 11, [9, 9])], true);
+        check(&[put(1, 2, 7), swap(3, 9, 7, 8), at(swap(3, 9, 8, 9), 10), both(10, 11, [9, 9])], true);
         let found = Outcome::Found { values: [7, 0], revision: 2 };
         let failed = call(3, 4, Operation::Swap { slot: 0, expected: 1, new: 2 }, found);
         check(&[put(1, 2, 7), failed, get(5, 6, 7)], true);
         check(&[put(1, 2, 8), failed], false);
-        let missing = call(3, 4, Operation::Delete { slot: 0 }, Outcome::Nothing { revision: 2 });
+        let missing = call(3, 4, Operation::Delete { slot: 0 }, Outcome::Nothing { revision: 3 });
         check(&[put(1, 2, 8), missing], false);
         check(&[put(1, 0, 9), delete(2, 3), get(4, 5, 0)], true);
         check(&[put(1, 2, 8), delete(2, 0), missing], true);
         // A lease may end once it has run out, not before.
         check(&[put(1, 2, 8), get(4, 5, 0), delete(3, 0)], true);
         check(&[put(1, 2, 8), get(4, 5, 0), delete(6, 0)], false);
+    }
+
+    #[test]
+    fn an_order_is_that_of_the_revisions() {
+        let check = |events: &[Event], expected: bool| {
+            let history = History(events.to_vec());
+            check_revisions(&history).expect("revisions go with time");
+            assert_eq!(check(&history).is_ok(), expected, "{events:#?}");
+        };
+        // What a read found is as old as its revision.
+        check(&[at(put(1, 2, 7), 2), at(put(3, 6, 8), 3), at(get(4, 5, 7), 2)], true);
+        check(&[at(put(1, 2, 7), 2), at(put(3, 6, 8), 3), at(get(4, 5, 7), 3)], false);
+        check(&[at(put(1, 2, 7), 2), at(put(3, 6, 8), 3), at(get(4, 5, 8), 2)], false);
+        // Of two writes at a time, the one with the higher revision stays.
+        check(&[at(put(1, 4, 7), 2), at(put(1, 4, 8), 3), at(get(5, 6, 8), 3)], true);
+        check(&[at(put(1, 4, 7), 2), at(put(1, 4, 8), 3), at(get(5, 6, 7), 3)], false);
+        // A write that nobody was told of took a revision, wherever it was.
+        check(&[at(put(1, 2, 7), 2), put(3, 0, 8), at(get(4, 5, 7), 2), at(get(4, 5, 8), 3)], true);
+        check(&[at(put(1, 2, 7), 2), put(3, 0, 8), at(get(4, 5, 7), 2), at(get(4, 5, 8), 2)], false);
+        check(&[at(put(1, 2, 7), 2), put(3, 0, 8), at(get(4, 5, 7), 9), at(get(4, 5, 8), 5)], false);
+        // The end of a lease takes one only if there was a key.
+        let gone = call(3, 9, Operation::Delete { slot: 0 }, Outcome::Gone);
+        check(&[at(put(1, 2, 7), 2), at(get(4, 5, 7), 2), gone, at(get(10, 11, 0), 3)], true);
+        check(&[at(get(1, 2, 0), 2), gone, at(get(10, 11, 0), 2)], true);
     }
 
     #[test]
@@ -307,12 +384,6 @@ mod tests {
 
     #[test]
     fn revisions_go_with_time() {
-        let at = |mut event: Event, new: i64| {
-            if let Some((_, Outcome::Written { revision } | Outcome::Found { revision, .. })) = &mut event.answered {
-                *revision = new;
-            }
-            event
-        };
         let check = |events: &[Event], expected: bool| {
             assert_eq!(check_revisions(&History(events.to_vec())).is_ok(), expected, "{events:#?}");
         };
