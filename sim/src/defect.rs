@@ -32,6 +32,8 @@ pub enum Defect {
     RenewedOverCheckpoint,
     /// What is left of leases is not written to the log.
     RestsNotWritten,
+    /// A put forgets its lease.
+    LeaseNotAttached,
     /// A watcher that comes again asks for the last event once more.
     WatchRepeats,
     /// A watcher that comes again asks for one revision too late.

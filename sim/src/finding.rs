@@ -25,6 +25,8 @@ pub enum Check {
     LeaseEarly,
     /// A lease that did not end.
     LeaseLate,
+    /// A key that is there when its lease has ended.
+    LeaseKey,
     /// A cluster without faults that does not come to rest.
     Rest,
     /// A member that stopped without a reason.

@@ -2,6 +2,7 @@
 //!
 //! Keys stand in groups of two. A request is about one group, so that a history can be looked at group by group.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A value that is written by one request only. 0 stands for no key.
@@ -72,6 +73,11 @@ impl History {
     pub fn ask(&mut self, group: u64, operation: Operation, asked: Duration) -> usize {
         self.0.push(Event { group, operation, asked, answered: None });
         self.0.len() - 1
+    }
+
+    /// All groups that requests are about.
+    pub fn groups(&self) -> BTreeSet<u64> {
+        self.0.iter().map(|event| event.group).collect()
     }
 
     /// An answer has come.

@@ -6,7 +6,8 @@
 //!
 //! A renewal is served as production serves it: the leader makes sure that it leads, if it has not a moment ago, then renews,
 //! and if the log holds a smaller rest, clears that first. What holds: a lease that was promised for its TTL lives that long from when the promise
-//! was asked for, by the fastest clock there may be; and its key does as well, of which the history is told.
+//! was asked for, by the fastest clock there may be; and its key does as well, of which the history is told. Once a lease has
+//! ended, nobody who asks for its key finds it.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::cluster::Cluster;
 use crate::defect::Defect;
 use crate::engine::{ELECTION_TICKS, HEARTBEAT};
 use crate::finding::{Check, Violation};
-use crate::history::{History, Operation, Outcome, Value};
+use crate::history::{Event, History, Operation, Outcome, SLOTS, Value};
 use crate::node::{Errand, LeaseErrand, Ticket};
 use crate::requests;
 
@@ -77,6 +78,24 @@ struct Waits {
 }
 
 impl Lease {
+    /// A lease that nobody has asked for yet.
+    fn new(id: i64, ttl: Duration, renewals_left: u64) -> Lease {
+        Lease {
+            id,
+            ttl,
+            stage: Stage::Attach,
+            renewals_left,
+            waits: None,
+            next: Duration::MAX,
+            promised: None,
+            renewed: None,
+            is_in_doubt: false,
+            revoked: None,
+            seen: None,
+            ended: None,
+        }
+    }
+
     /// Until when it must live, by the slowest reckoning.
     fn earliest_end(&self) -> Option<Duration> {
         // Clocks of leases count whole milliseconds.
@@ -226,20 +245,9 @@ impl Leases {
         let number = self.leases.len();
         let ticket = Ticket::new(Errand::Lease(number, LeaseErrand::Grant));
         let id = 1 + number as i64;
-        self.leases.push(Lease {
-            id,
-            ttl: Duration::from_secs(ttl_seconds as u64),
-            stage: Stage::Attach,
-            renewals_left,
-            waits: Some(Waits { ticket: ticket.clone(), asked: cluster.now }),
-            next: Duration::MAX,
-            promised: None,
-            renewed: None,
-            is_in_doubt: false,
-            revoked: None,
-            seen: None,
-            ended: None,
-        });
+        let mut lease = Lease::new(id, Duration::from_secs(ttl_seconds as u64), renewals_left);
+        lease.waits = Some(Waits { ticket: ticket.clone(), asked: cluster.now });
+        self.leases.push(lease);
         let grant = pb::LeaseGrantRequest { id, ttl: ttl_seconds };
         let node = cluster.any_node();
         cluster.propose(node, ticket, pb::InternalRaftRequest { lease_grant: Some(grant), ..Default::default() });
@@ -255,7 +263,8 @@ impl Leases {
         let group = FIRST_GROUP + number as u64;
         let request = history.ask(group, Operation::Put { slot: 0, value }, cluster.now);
         let ticket = self.wait(number, LeaseErrand::Attach(request), cluster.now);
-        let put = requests::put(group, 0, value, self.leases[number].id);
+        let lease = if cluster.defect() == Some(Defect::LeaseNotAttached) { 0 } else { self.leases[number].id };
+        let put = requests::put(group, 0, value, lease);
         let node = cluster.any_node();
         cluster.propose(node, ticket, pb::InternalRaftRequest { put: Some(put), ..Default::default() });
     }
@@ -454,6 +463,24 @@ impl Leases {
         Ok(())
     }
 
+    /// A key goes with its lease. A member without the lease has applied what ended it, so that was committed when it was
+    /// seen, and whoever asks later is answered from behind it. Nor does the key come back: its group has no other lease, and
+    /// a put with one that is gone is refused, whenever it was asked for.
+    pub fn check_keys(&self, history: &History) -> Result<(), Violation> {
+        for (lease, group) in self.leases.iter().zip(FIRST_GROUP..) {
+            let Some(ended) = lease.ended else { continue };
+            let finds_it = |event: &&Event| {
+                let is_late = event.group == group && event.asked > ended;
+                is_late && matches!(event.answered, Some((_, Outcome::Found { values, .. })) if values != [0; SLOTS])
+            };
+            if let Some(event) = history.0.iter().find(finds_it) {
+                let what = format!("lease {} has ended at {ended:?}, and its key is there: {event:?}", lease.id);
+                return Err(Violation::new(Check::LeaseKey, what));
+            }
+        }
+        Ok(())
+    }
+
     /// Tells the history that keys may go when their leases have run out.
     pub fn tell_ends(&self, history: &mut History) {
         for (lease, group) in self.leases.iter().zip(FIRST_GROUP..) {
@@ -462,5 +489,34 @@ impl Leases {
                 history.ask(group, Operation::Delete { slot: 0 }, lease.earliest_end().unwrap_or_default());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_finds_a_key_whose_lease_has_ended() {
+        let millis = Duration::from_millis;
+        let mut leases = Leases::new(Plan::Mixed);
+        for (id, ended) in [(1, Some(millis(50))), (2, None)] {
+            leases.leases.push(Lease { ended, ..Lease::new(id, Duration::from_secs(2), 0) });
+        }
+        let check = |group: u64, asked: u64, value: Value, expected: bool| {
+            let mut history = History::default();
+            let put = history.ask(group, Operation::Put { slot: 0, value: 7 }, millis(1));
+            history.answer(put, millis(2), Outcome::Written { revision: 2 });
+            let get = history.ask(group, Operation::Get, millis(asked));
+            history.answer(get, millis(90), Outcome::Found { values: [value, 0], revision: 9 });
+            assert_eq!(leases.check_keys(&history).is_ok(), expected, "group {group}, {value} at {asked}");
+        };
+        check(FIRST_GROUP, 51, 7, false);
+        check(FIRST_GROUP, 51, 0, true);
+        // It may have been read before the end.
+        check(FIRST_GROUP, 50, 7, true);
+        // This one's lease lives, and of another key there is none.
+        check(FIRST_GROUP + 1, 51, 7, true);
+        check(1, 51, 7, true);
     }
 }

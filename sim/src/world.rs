@@ -21,7 +21,7 @@ use crate::finding::{Check, Finding, Violation};
 use crate::history::{Event, History, Operation, Outcome, SLOTS};
 use crate::leases::{Leases, Plan};
 use crate::linearizable;
-use crate::node::{Circumstances, Errand, Happening};
+use crate::node::{Circumstances, Errand, Happening, Life};
 use crate::requests;
 use crate::watches::Watches;
 
@@ -293,14 +293,33 @@ impl World {
             })
     }
 
-    fn check(&mut self) -> Result<(), Violation> {
-        self.leases.tell_ends(&mut self.history);
-        let order = linearizable::check_revisions(&self.history);
+    fn check(&self) -> Result<(), Violation> {
+        let mut history = self.history.clone();
+        self.read_all(&mut history);
+        self.leases.check_keys(&history)?;
+        self.leases.tell_ends(&mut history);
+        let order = linearizable::check_revisions(&history);
         order.map_err(|violation| Violation::new(Check::Revisions, violation.0))?;
-        let order = linearizable::check(&self.history);
+        let order = linearizable::check(&history);
         order.map_err(|violation| Violation::new(Check::Linearizable, violation.0))?;
         self.check_members()?;
         self.check_written()
+    }
+
+    /// What is there in the end is read once more: what nobody has asked for since has to be explained, too.
+    fn read_all(&self, history: &mut History) {
+        let keyspace = self.at_rest().engine.shared.keyspace();
+        for group in history.groups() {
+            let request = history.ask(group, Operation::Get, self.cluster.now);
+            let found = requests::read(&keyspace, group, 0).expect("the newest revision can be read");
+            history.answer(request, self.cluster.now, found);
+        }
+    }
+
+    /// The leader of a cluster that has come to rest.
+    fn at_rest(&self) -> &Life {
+        let leader = self.cluster.leader().and_then(|leader| self.cluster.life(leader));
+        leader.expect("a cluster at rest has a leader")
     }
 
     /// Members hold the same, at every revision.
@@ -330,8 +349,7 @@ impl World {
 
     /// What was acknowledged is there, at the revision that was told.
     fn check_written(&self) -> Result<(), Violation> {
-        let leader = self.cluster.leader().and_then(|leader| self.cluster.life(leader));
-        let keyspace = &leader.expect("a cluster at rest has a leader").engine.shared.keyspace();
+        let keyspace = &self.at_rest().engine.shared.keyspace();
         for Event { group, operation, answered, asked } in &self.history.0 {
             let Some((when, Outcome::Written { revision })) = answered else { continue };
             if *revision < keyspace.compacted() {

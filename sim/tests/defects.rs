@@ -129,6 +129,7 @@ defects! {
     a_renewal_by_an_old_leader: RenewedByOldLeader, leaders_sleep(), [LeaseEarly];
     a_renewal_over_a_checkpoint: RenewedOverCheckpoint, late_renewals(), [LeaseEarly];
     rests_of_leases_that_are_not_written: RestsNotWritten, leases_are_left(), [LeaseLate];
+    a_put_that_forgets_its_lease: LeaseNotAttached, random(QUIET), [LeaseKey];
     a_watcher_that_asks_for_an_event_again: WatchRepeats, random(QUIET), [Watch];
     a_watcher_that_skips_a_revision: WatchSkips, random(QUIET), [Watch];
     a_watch_stream_that_loses_a_message: WatchLoses, random(QUIET), [Watch];
