@@ -64,20 +64,26 @@ impl Body for SnapshotBody {
 }
 
 /// Tells the owner how a snapshot has ended, also if nobody waits for its end any more.
-struct Report<'a> {
-    link: &'a Link,
+struct Report {
+    link: Arc<Link>,
     arrived: bool,
 }
 
-impl Drop for Report<'_> {
+impl Drop for Report {
     fn drop(&mut self) {
         self.link.owner.snapshot_sent(self.link.remote, self.arrived);
     }
 }
 
 /// Sends a snapshot, and tells the owner how it ended.
-pub(crate) async fn send(link: Arc<Link>, message: Message, pieces: DatabasePieces) {
-    let mut report = Report { link: &link, arrived: false };
+pub(crate) fn send(link: Arc<Link>, message: Message, pieces: DatabasePieces) -> impl Future<Output = ()> {
+    // From now on: a task that is ended before it has begun reports as well.
+    let report = Report { link, arrived: false };
+    send_and_report(report, message, pieces)
+}
+
+async fn send_and_report(mut report: Report, message: Message, pieces: DatabasePieces) {
+    let link = report.link.clone();
     let url = link.url();
     match post(&link, &message, pieces).await {
         Ok(()) => {

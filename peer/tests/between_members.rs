@@ -379,15 +379,20 @@ async fn questions_that_hang_do_not_pile_up() {
     let url = format!("http://{}", hangs.local_addr().unwrap());
     let asker = Asker::new(Arc::new(Plain::default()), TIMEOUTS);
     let mut asked = JoinSet::new();
-    for _ in 0..200 {
+    for _ in 0..300 {
         let (asker, url) = (asker.clone(), url.clone());
-        asked.spawn(async move { asker.get(&url, "/version", LIMIT).await.map(|answer| answer.status) });
+        let ask = async move { asker.post(&url, "/leases", "application/protobuf", Bytes::new(), LIMIT).await };
+        asked.spawn(async move { ask.await.map(|answer| answer.status) });
     }
     let mut held = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..256 {
         held.push(timeout(LIMIT, hangs.accept()).await.expect("a question").unwrap());
     }
     timeout(Duration::from_millis(200), hangs.accept()).await.expect_err("one more than there are places");
+    // What the member itself asks does not wait for clients.
+    let (own, url) = (asker.clone(), url.clone());
+    asked.spawn(async move { own.get(&url, "/version", LIMIT).await.map(|answer| answer.status) });
+    held.push(timeout(LIMIT, hangs.accept()).await.expect("the member's question").unwrap());
     drop(held);
     // The next ones have their turn.
     timeout(LIMIT, hangs.accept()).await.expect("a question").unwrap();
@@ -428,6 +433,10 @@ async fn a_snapshot_arrives_whole_or_not_at_all() {
 
     one.transport.send_snapshot(snapshot(one.id, NodeId(9)), mpsc::channel(1).1);
     assert_eq!(one.next().await, Event::SnapshotSent(NodeId(9), false));
+    // The other is removed before anything has been done.
+    one.transport.send_snapshot(snapshot(one.id, two.id), mpsc::channel(1).1);
+    one.transport.remove_peer(two.id);
+    assert_eq!(one.next().await, Event::SnapshotSent(two.id, false));
 }
 
 #[tokio::test]
