@@ -1,6 +1,9 @@
 //! Clients: each asks one member, one request after the other, and notes what it asks and is told.
+//!
+//! All rounds share one history and one clock, so that what an early one was told can be held against what is read late.
 
-use std::cell::RefCell;
+use std::cell::{Cell, Ref, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,10 +18,12 @@ use crate::member::endpoint;
 use crate::{AnyError, Dice, MEMBERS};
 
 const CLIENTS: usize = 8;
-/// Groups of keys that a round uses. No other round does, so a round's history begins with nothing.
+/// Groups of keys that a round writes. No other round does; others read them.
 const GROUPS: u64 = 4;
 /// A request that takes longer is given up; it may still come to pass.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts at what has to succeed in the end.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 /// Between two requests of a client, at most: the pace of the load.
 const PAUSE_MS: u64 = 15;
 /// The same behind an error: what may have come to pass is tried in every order, and much of it tells little.
@@ -26,27 +31,45 @@ const PAUSE_AFTER_ERROR_MS: u64 = 500;
 
 /// Requests that are being made.
 pub(crate) struct Load {
-    clients: Vec<JoinHandle<()>>,
+    clients: Vec<JoinHandle<Result<(), Error>>>,
     stop: watch::Sender<bool>,
-    noted: Noted,
-    round: u64,
 }
 
-/// What all clients of a round note.
+/// What everybody notes, from the first round to the last.
 #[derive(Clone)]
-struct Noted {
+pub(crate) struct Notes {
     history: Rc<RefCell<History>>,
+    /// No two requests write the same value.
+    last_value: Rc<Cell<Value>>,
     begun: Instant,
 }
 
-impl Noted {
+impl Notes {
+    pub fn begin() -> Notes {
+        Notes { history: Rc::default(), last_value: Rc::default(), begun: Instant::now() }
+    }
+
+    /// What the times of the history say now.
+    pub fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub fn history(&self) -> Ref<'_, History> {
+        self.history.borrow()
+    }
+
+    fn new_value(&self) -> Value {
+        self.last_value.set(self.last_value.get() + 1);
+        self.last_value.get()
+    }
+
     fn ask(&self, group: u64, operation: Operation) -> usize {
-        self.history.borrow_mut().ask(group, operation, self.begun.elapsed())
+        self.history.borrow_mut().ask(group, operation, self.now())
     }
 
     /// Whatever went wrong is not noted: the request may have come to pass.
     fn answer(&self, request: usize, outcome: Outcome) {
-        self.history.borrow_mut().answer(request, self.begun.elapsed(), outcome);
+        self.history.borrow_mut().answer(request, self.now(), outcome);
     }
 }
 
@@ -58,74 +81,86 @@ async fn connect(member: usize) -> Result<Client, Error> {
 
 impl Load {
     /// Begins to ask. Must be called on a `LocalSet`.
-    pub fn begin(round: u64, seed: u64) -> Load {
-        let noted = Noted { history: Rc::default(), begun: Instant::now() };
+    pub fn begin(notes: &Notes, round: u64, seed: u64) -> Load {
         let stop = watch::Sender::new(false);
         let client = |number| {
-            let (noted, stopped) = (noted.clone(), stop.subscribe());
+            let (notes, stopped) = (notes.clone(), stop.subscribe());
             let dice = Dice(seed ^ number as u64);
-            spawn_local(async move { ask_until(stopped, number, round, dice, &noted).await })
+            spawn_local(async move { ask_until(stopped, number, round, dice, &notes).await })
         };
         let clients = (0..CLIENTS).map(client).collect();
-        Load { clients, stop, noted, round }
+        Load { clients, stop }
     }
 
-    /// Ends, and asks each member for what is there in the end.
-    pub async fn end(self, patience: Duration) -> Result<History, AnyError> {
+    /// Ends once every client has its last answer, or has given it up.
+    pub async fn end(self) -> Result<(), AnyError> {
         self.stop.send_replace(true);
         for client in self.clients {
-            client.await?;
+            client.await??;
         }
-        let give_up = Instant::now() + patience;
-        for member in 0..MEMBERS {
-            for group in groups(self.round) {
-                while let Err(error) = ask(&connect(member).await?, group, Operation::Get, &self.noted).await {
-                    if Instant::now() > give_up {
-                        return Err(format!("member {member} has not come back: {error}").into());
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        Ok(self.noted.history.take())
+        Ok(())
     }
 }
 
-fn groups(round: u64) -> std::ops::Range<u64> {
+/// The groups of a round.
+pub(crate) fn groups(round: u64) -> Range<u64> {
     round * GROUPS..(round + 1) * GROUPS
 }
 
+/// Asks each member for what these groups have.
+pub(crate) async fn read_everywhere(notes: &Notes, groups: Range<u64>, patience: Duration) -> Result<(), AnyError> {
+    for member in 0..MEMBERS {
+        let client = connect(member).await?;
+        for group in groups.clone() {
+            let give_up = Instant::now() + patience;
+            while let Err(error) = ask(&client, group, Operation::Get, notes).await {
+                if Instant::now() > give_up {
+                    return Err(
+                        format!("member {member} has not read group {group} within {patience:?}: {error}").into()
+                    );
+                }
+                tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A client: it stays with its member, whatever happens to it.
-async fn ask_until(stopped: watch::Receiver<bool>, number: usize, round: u64, mut dice: Dice, noted: &Noted) {
-    let mut values = 1 + number as u64..;
+async fn ask_until(
+    stopped: watch::Receiver<bool>,
+    number: usize,
+    round: u64,
+    mut dice: Dice,
+    notes: &Notes,
+) -> Result<(), Error> {
     let mut last_seen = [0; SLOTS];
-    let Ok(client) = connect(number % MEMBERS).await else { return };
+    let client = connect(number % MEMBERS).await?;
     while !*stopped.borrow() {
         let group = groups(round).start + dice.below(GROUPS);
         let slot = dice.below(SLOTS as u64) as usize;
-        // No two clients write the same value.
-        let mut new = || values.nth(CLIENTS - 1).expect("numbers do not end");
         let operation = match dice.below(10) {
-            0..4 => Operation::Put { slot, value: new() },
+            0..4 => Operation::Put { slot, value: notes.new_value() },
             4..7 => Operation::Get,
-            7..9 => Operation::Swap { slot, expected: last_seen[slot], new: new() },
+            7..9 => Operation::Swap { slot, expected: last_seen[slot], new: notes.new_value() },
             _ => Operation::Delete { slot },
         };
-        let told = ask(&client, group, operation, noted).await;
+        let told = ask(&client, group, operation, notes).await;
         if let Ok(Outcome::Found { values, .. }) = told {
             last_seen = values;
         }
         let pause = if told.is_ok() { dice.below(PAUSE_MS) } else { PAUSE_AFTER_ERROR_MS };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+    Ok(())
 }
 
 /// Asks, and notes it.
-async fn ask(client: &Client, group: u64, operation: Operation, noted: &Noted) -> Result<Outcome, Error> {
-    let request = noted.ask(group, operation);
+async fn ask(client: &Client, group: u64, operation: Operation, notes: &Notes) -> Result<Outcome, Error> {
+    let request = notes.ask(group, operation);
     let told = make(client, group, operation).await;
     if let Ok(outcome) = &told {
-        noted.answer(request, *outcome);
+        notes.answer(request, *outcome);
     }
     told
 }
@@ -213,6 +248,6 @@ pub(crate) async fn same_everywhere(patience: Duration) -> Result<(), AnyError> 
         if Instant::now() > give_up {
             return Err(format!("the members' keys differ (revision and hash of each): {hashes:?}").into());
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
     }
 }

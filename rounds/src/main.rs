@@ -5,8 +5,9 @@
 //!          ▲
 //!   members (processes) ◀── load: clients that note what they ask and are told ──▶ history ──▶ linearizable? revisions?
 //!
-//! A round: load begins, a fault comes, stays and goes, load ends, every member tells what it has in the end, and all
-//! must have come to the same keys. What is found is printed with the seed, which decides faults and requests (not the
+//! A round: load begins, a fault comes, stays and goes, load ends, every member tells what it has in the end of this round
+//! and of an earlier one, and all must have come to the same keys. Behind the last one all members are killed and started,
+//! and tell what they have of all rounds. What is found is printed with the seed, which decides faults and requests (not the
 //! machine's time, so that a round is not repeated exactly).
 //!
 //! It needs root, `ip`, and for slow disks the block I/O controller of cgroups v1. It touches nothing outside namespaces
@@ -16,20 +17,19 @@ mod faults;
 mod load;
 mod member;
 mod street;
+mod verdict;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ferrite_sim::linearizable::{check, check_revisions};
-use ferrite_sim::{Event, History, Operation, Outcome, Value};
 use tokio::task::LocalSet;
 
 use faults::Fault;
-use load::Load;
+use load::{Load, Notes};
 use member::Member;
 use street::Street;
+use verdict::{judge, longest_pause, since};
 
 const USAGE: &str = "usage: ferrite-rounds --etcd PATH[,PATH,PATH] [--rounds N] [--seed N] [--dir DIR]
   --etcd    the binary of each member, or of all
@@ -105,34 +105,36 @@ fn rounds(arguments: &Arguments) -> Result<(), AnyError> {
     // Not before all are there: what is asked of nobody tells nothing.
     runtime.block_on(load::same_everywhere(SETTLE))?;
     let mut dice = Dice(arguments.seed);
-    let (mut asked, mut answered) = (0, 0);
+    let notes = Notes::begin();
     for round in 0..arguments.rounds {
-        let begun = Instant::now();
-        let (fault, history) =
-            runtime.block_on(LocalSet::new().run_until(one_round(&street, &mut members, round, &mut dice)))?;
-        let holds = check_revisions(&history).and_then(|()| check(&seen_through(&history)));
-        holds.map_err(|violation| format!("round {round}, {fault:?}: {}", violation.0))?;
-        asked += history.0.len();
-        answered += history.answered();
+        let begun = notes.now();
+        let ran = one_round(&street, &mut members, &notes, round, &mut dice);
+        let fault = runtime.block_on(LocalSet::new().run_until(ran))?;
+        judge(&notes.history(), begun).map_err(|violation| format!("round {round}, {fault:?}: {}", violation.0))?;
+        let history = since(&notes.history(), begun);
         println!(
             "round {round}: {fault:?}: {} requests, {} answered, longest pause {:.2} s, {:.1} s",
             history.0.len(),
             history.answered(),
             longest_pause(&history).as_secs_f64(),
-            begun.elapsed().as_secs_f64()
+            (notes.now() - begun).as_secs_f64()
         );
     }
-    println!("{} rounds clean: {asked} requests, {answered} answered", arguments.rounds);
+    runtime.block_on(at_last(&street, &mut members, &notes, arguments.rounds))?;
+    let history = notes.history();
+    judge(&history, Duration::ZERO).map_err(|violation| format!("behind all rounds: {}", violation.0))?;
+    println!("{} rounds clean: {} requests, {} answered", arguments.rounds, history.0.len(), history.answered());
     Ok(())
 }
 
 async fn one_round(
     street: &Street,
     members: &mut [Member],
+    notes: &Notes,
     round: u64,
     dice: &mut Dice,
-) -> Result<(Fault, History), AnyError> {
-    let load = Load::begin(round, dice.roll());
+) -> Result<Fault, AnyError> {
+    let load = Load::begin(notes, round, dice.roll());
     tokio::time::sleep(BEFORE).await;
     let leader = load::leader().await;
     let fault = Fault::draw(dice, leader);
@@ -140,48 +142,22 @@ async fn one_round(
     tokio::time::sleep(DURING).await;
     fault.end(street, members)?;
     tokio::time::sleep(AFTER).await;
-    let history = load.end(SETTLE).await?;
-    load::same_everywhere(SETTLE).await?;
-    Ok((fault, history))
-}
-
-/// The history with what can be concluded from it: a write that nobody was told of, and whose value somebody has seen, was
-/// made by the time when the first who saw it was told. Otherwise it could have been made at any time to the end, and the
-/// search for an order would have to try them all.
-fn seen_through(history: &History) -> History {
-    let mut seen: HashMap<(u64, Value), Duration> = HashMap::new();
-    for event in &history.0 {
-        if let Some((when, Outcome::Found { values, .. })) = event.answered {
-            for value in values {
-                let first = seen.entry((event.group, value)).or_insert(when);
-                *first = when.min(*first);
-            }
-        }
+    load.end().await?;
+    load::read_everywhere(notes, load::groups(round), SETTLE).await?;
+    if round > 0 {
+        load::read_everywhere(notes, load::groups(dice.below(round)), SETTLE).await?;
     }
-    let conclude = |event: &Event| {
-        let value = match event.operation {
-            Operation::Put { value, .. } | Operation::Swap { new: value, .. } => Some(value),
-            Operation::Delete { .. } | Operation::Get => None,
-        };
-        let by = value.and_then(|value| seen.get(&(event.group, value)));
-        let concluded = by.map(|when| (*when, Outcome::Written { revision: 0 }));
-        Event { answered: event.answered.or(concluded), ..*event }
-    };
-    History(history.0.iter().map(conclude).collect())
+    load::same_everywhere(SETTLE).await?;
+    Ok(fault)
 }
 
-/// The longest time in which nothing was written.
-fn longest_pause(history: &History) -> Duration {
-    let mut times: Vec<Duration> = history
-        .0
-        .iter()
-        .filter_map(|event| match event.answered {
-            Some((when, Outcome::Written { .. })) => Some(when),
-            _ => None,
-        })
-        .collect();
-    times.sort();
-    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+/// Every member starts once more on what it has, and tells what it has of all rounds: none of it may come from what only
+/// memory held.
+async fn at_last(street: &Street, members: &mut [Member], notes: &Notes, rounds: u64) -> Result<(), AnyError> {
+    Fault::AllKilled.begin(street, members)?;
+    Fault::AllKilled.end(street, members)?;
+    load::read_everywhere(notes, 0..load::groups(rounds).start, SETTLE).await?;
+    load::same_everywhere(SETTLE).await
 }
 
 /// Numbers from a seed (SplitMix64).
@@ -206,35 +182,6 @@ impl Dice {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(operation: Operation, asked: u64, answered: Option<(u64, Outcome)>) -> Event {
-        let answered = answered.map(|(when, outcome)| (Duration::from_secs(when), outcome));
-        Event { group: 1, operation, asked: Duration::from_secs(asked), answered }
-    }
-
-    #[test]
-    fn a_write_that_was_seen_was_made_by_then() {
-        let put = |value| Operation::Put { slot: 0, value };
-        let found = |value| Outcome::Found { values: [value, 0], revision: 3 };
-        let history = History(vec![
-            event(put(7), 0, None),
-            event(put(8), 0, None),
-            event(Operation::Get, 1, Some((5, found(7)))),
-            event(Operation::Get, 1, Some((4, found(7)))),
-        ]);
-        let concluded: Vec<_> =
-            seen_through(&history).0.iter().map(|event| event.answered.map(|(when, _)| when)).collect();
-        let seconds = |count| Some(Duration::from_secs(count));
-        assert_eq!(concluded, [seconds(4), None, seconds(5), seconds(4)]);
-        assert!(check(&seen_through(&history)).is_ok());
-    }
-
-    #[test]
-    fn a_lost_write_is_found() {
-        let put = event(Operation::Put { slot: 0, value: 7 }, 0, Some((1, Outcome::Written { revision: 2 })));
-        let get = event(Operation::Get, 2, Some((3, Outcome::Found { values: [0, 0], revision: 2 })));
-        assert!(check(&seen_through(&History(vec![put, get]))).is_err());
-    }
 
     #[test]
     fn arguments() {
