@@ -107,6 +107,36 @@ pub(crate) fn groups(round: u64) -> Range<u64> {
     round * GROUPS..(round + 1) * GROUPS
 }
 
+/// Waits until each member has made one put. Must be called on a `LocalSet`.
+pub(crate) async fn written_everywhere(notes: &Notes, group: u64, patience: Duration) -> Result<(), AnyError> {
+    let write = |member| {
+        let notes = notes.clone();
+        spawn_local(async move { write_through(member, &notes, group, patience).await })
+    };
+    let mut silent = Vec::new();
+    for (member, written) in (0..MEMBERS).map(write).enumerate().collect::<Vec<_>>() {
+        if let Err(error) = written.await? {
+            silent.push(format!("member {member} ({error})"));
+        }
+    }
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(format!("no put was made within {patience:?} by {}", silent.join(", ")).into()),
+    }
+}
+
+async fn write_through(member: usize, notes: &Notes, group: u64, patience: Duration) -> Result<(), Error> {
+    let client = connect(member).await?;
+    let give_up = Instant::now() + patience;
+    while let Err(error) = ask(&client, group, Operation::Put { slot: 0, value: notes.new_value() }, notes).await {
+        if Instant::now() > give_up {
+            return Err(error);
+        }
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+    Ok(())
+}
+
 /// Asks each member for what these groups have.
 pub(crate) async fn read_everywhere(notes: &Notes, groups: Range<u64>, patience: Duration) -> Result<(), AnyError> {
     for member in 0..MEMBERS {

@@ -5,7 +5,7 @@
 //!          ▲
 //!   members (processes) ◀── load: clients that note what they ask and are told ──▶ history ──▶ linearizable? revisions?
 //!
-//! A round: load begins, a fault comes, stays and goes, load ends, every member tells what it has in the end of this round
+//! A round: load begins, a fault comes, stays and goes, every member makes a put, load ends, every member tells what it has in the end of this round
 //! and of an earlier one, and all must have come to the same keys. Behind the last one all members are killed and started,
 //! and tell what they have of all rounds. What is found is printed with the seed, which decides faults and requests (not the
 //! machine's time, so that a round is not repeated exactly).
@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use faults::Fault;
@@ -41,6 +42,11 @@ const USAGE: &str = "usage: ferrite-rounds --etcd PATH[,PATH,PATH] [--rounds N] 
 const BEFORE: Duration = Duration::from_secs(1);
 const DURING: Duration = Duration::from_secs(4);
 const AFTER: Duration = Duration::from_secs(3);
+/// Behind a round's load, which goes on for as long, every member must make a put within this time. What may keep a member
+/// that is whole from it for longer than `AFTER` is the way to the others, which TCP tries again only after as long as it
+/// was cut (`DURING`, so a second later), elections (up to two seconds each, more than one if votes are split), and requests
+/// given up after two seconds each: less than ten seconds. As much again is for a machine that has other work.
+const WRITE_AGAIN: Duration = Duration::from_secs(20);
 /// All members must have come to the same keys within this time behind a round.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -106,49 +112,64 @@ fn rounds(arguments: &Arguments) -> Result<(), AnyError> {
     runtime.block_on(load::same_everywhere(SETTLE))?;
     let mut dice = Dice(arguments.seed);
     let notes = Notes::begin();
+    // Nor before there is a leader, or the first pause would be that of its election.
+    on_local(&runtime, load::written_everywhere(&notes, load::groups(0).start, SETTLE))?;
     for round in 0..arguments.rounds {
         let begun = notes.now();
         let ran = one_round(&street, &mut members, &notes, round, &mut dice);
-        let fault = runtime.block_on(LocalSet::new().run_until(ran))?;
+        let (fault, ended) = on_local(&runtime, ran).map_err(|error| format!("round {round}: {error}"))?;
         judge(&notes.history(), begun).map_err(|violation| format!("round {round}, {fault:?}: {}", violation.0))?;
         let history = since(&notes.history(), begun);
         println!(
             "round {round}: {fault:?}: {} requests, {} answered, longest pause {:.2} s, {:.1} s",
             history.0.len(),
             history.answered(),
-            longest_pause(&history).as_secs_f64(),
+            longest_pause(&history, begun, ended).as_secs_f64(),
             (notes.now() - begun).as_secs_f64()
         );
     }
-    runtime.block_on(at_last(&street, &mut members, &notes, arguments.rounds))?;
+    on_local(&runtime, at_last(&street, &mut members, &notes, arguments.rounds))
+        .map_err(|error| format!("behind all rounds: {error}"))?;
     let history = notes.history();
     judge(&history, Duration::ZERO).map_err(|violation| format!("behind all rounds: {}", violation.0))?;
     println!("{} rounds clean: {} requests, {} answered", arguments.rounds, history.0.len(), history.answered());
     Ok(())
 }
 
+fn on_local<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
+    runtime.block_on(LocalSet::new().run_until(work))
+}
+
+/// Says which fault it was, and when load ended.
 async fn one_round(
     street: &Street,
     members: &mut [Member],
     notes: &Notes,
     round: u64,
     dice: &mut Dice,
-) -> Result<Fault, AnyError> {
+) -> Result<(Fault, Duration), AnyError> {
     let load = Load::begin(notes, round, dice.roll());
     tokio::time::sleep(BEFORE).await;
     let leader = load::leader().await;
     let fault = Fault::draw(dice, leader);
-    fault.begin(street, members)?;
-    tokio::time::sleep(DURING).await;
-    fault.end(street, members)?;
-    tokio::time::sleep(AFTER).await;
-    load.end().await?;
-    load::read_everywhere(notes, load::groups(round), SETTLE).await?;
-    if round > 0 {
-        load::read_everywhere(notes, load::groups(dice.below(round)), SETTLE).await?;
+    let ran: Result<Duration, AnyError> = async {
+        fault.begin(street, members)?;
+        tokio::time::sleep(DURING).await;
+        fault.end(street, members)?;
+        tokio::time::sleep(AFTER).await;
+        // While load goes on: otherwise the time until the last member has written would look like a pause.
+        load::written_everywhere(notes, load::groups(round).start, WRITE_AGAIN).await?;
+        let ended = notes.now();
+        load.end().await?;
+        load::read_everywhere(notes, load::groups(round), SETTLE).await?;
+        if round > 0 {
+            load::read_everywhere(notes, load::groups(dice.below(round)), SETTLE).await?;
+        }
+        load::same_everywhere(SETTLE).await?;
+        Ok(ended)
     }
-    load::same_everywhere(SETTLE).await?;
-    Ok(fault)
+    .await;
+    Ok((fault, ran.map_err(|error| format!("{fault:?}: {error}"))?))
 }
 
 /// Every member starts once more on what it has, and tells what it has of all rounds: none of it may come from what only

@@ -49,16 +49,13 @@ fn seen_through(history: &History) -> History {
     History(history.0.iter().map(conclude).collect())
 }
 
-/// The longest time in which nothing was written.
-pub(crate) fn longest_pause(history: &History) -> Duration {
-    let mut times: Vec<Duration> = history
-        .0
-        .iter()
-        .filter_map(|event| match event.answered {
-            Some((when, Outcome::Written { .. })) => Some(when),
-            _ => None,
-        })
-        .collect();
+/// The longest time in which nothing was written, from the begin of load to its end.
+pub(crate) fn longest_pause(history: &History, begun: Duration, ended: Duration) -> Duration {
+    let written = history.0.iter().filter_map(|event| match event.answered {
+        Some((when, Outcome::Written { .. })) if (begun..ended).contains(&when) => Some(when),
+        _ => None,
+    });
+    let mut times: Vec<Duration> = written.chain([begun, ended]).collect();
     times.sort();
     times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
@@ -87,6 +84,22 @@ mod tests {
         let seconds = |count| Some(Duration::from_secs(count));
         assert_eq!(concluded, [seconds(4), None, seconds(5), seconds(4)]);
         assert!(check(&seen_through(&history)).is_ok());
+    }
+
+    #[test]
+    fn a_pause_goes_to_the_end_if_nothing_is_written_again() {
+        let pause = |writes: &[u64]| {
+            let put = |when: &u64| {
+                event(Operation::Put { slot: 0, value: *when }, *when, Some((*when, Outcome::Written { revision: 2 })))
+            };
+            let told = event(Operation::Get, 15, Some((15, Outcome::Found { values: [0, 0], revision: 2 })));
+            let history = History(writes.iter().map(put).chain([told]).collect());
+            longest_pause(&history, Duration::from_secs(10), Duration::from_secs(20)).as_secs()
+        };
+        //    writes       longest pause of 10..20
+        for (writes, expected) in [(&[][..], 10), (&[11, 12], 8), (&[17, 18], 7), (&[13, 19], 6), (&[9, 12, 21], 8)] {
+            assert_eq!(pause(writes), expected, "{writes:?}");
+        }
     }
 
     #[test]
