@@ -169,6 +169,8 @@ async fn one_round(
         Ok(ended)
     }
     .await;
+    // This comes before what came of it.
+    let ran = members.iter_mut().try_for_each(Member::still_runs).and(ran);
     Ok((fault, ran.map_err(|error| format!("{fault:?}: {error}"))?))
 }
 

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -68,11 +69,25 @@ impl Member {
         Ok(Member { process, command, log, group, disk })
     }
 
-    /// Ends it at once, whatever it is doing.
+    /// Ends it at once, whatever it is doing. An error if it had ended by itself, which a start would hide.
     pub fn kill(&mut self) -> Result<(), AnyError> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
+        let status = kill(&mut self.process)?;
+        match status.signal() == Some(Signal::KILL.as_raw()) {
+            true => Ok(()),
+            false => Err(self.ended(status)),
+        }
+    }
+
+    /// An error if it has ended by itself.
+    pub fn still_runs(&mut self) -> Result<(), AnyError> {
+        match self.process.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(self.ended(status)),
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> AnyError {
+        format!("a member has ended by itself ({status}); it says why in {}", self.log.display()).into()
     }
 
     /// Starts it again on what it has.
@@ -107,9 +122,36 @@ impl Drop for Member {
     }
 }
 
+/// Says how it ended: by this, or by itself before.
+fn kill(process: &mut Child) -> io::Result<ExitStatus> {
+    process.kill()?;
+    process.wait()
+}
+
 fn spawn(command: &[String], log: &Path, group: &Path) -> Result<Child, AnyError> {
     let log = File::options().create(true).append(true).open(log)?;
     let process = Command::new("ip").args(command).stdout(Stdio::null()).stderr(log).spawn()?;
     fs::write(group.join("cgroup.procs"), process.id().to_string())?;
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(command: &[&str]) -> Member {
+        let process = Command::new(command[0]).args(&command[1..]).spawn().unwrap();
+        Member { process, command: Vec::new(), log: PathBuf::new(), group: PathBuf::new(), disk: String::new() }
+    }
+
+    #[test]
+    fn a_member_that_ends_by_itself_is_found() {
+        let mut running = member(&["sleep", "1000"]);
+        running.still_runs().unwrap();
+        running.kill().unwrap();
+        let mut ended = member(&["sh", "-c", "exit 3"]);
+        ended.process.wait().unwrap();
+        assert!(ended.still_runs().is_err());
+        assert!(ended.kill().is_err());
+    }
 }
