@@ -208,7 +208,10 @@ async fn make(client: &Client, group: u64, operation: Operation) -> Result<Outco
             let revision = revision(deleted.header);
             Ok(if deleted.deleted > 0 { Outcome::Written { revision } } else { Outcome::Nothing { revision } })
         }
-        Operation::Get => Ok(found(&client.get(all(group)).await?)),
+        Operation::Get => {
+            let range = client.get(all(group)).await?;
+            Ok(Outcome::Found { values: values(group, &range), revision: revision(range.header) })
+        }
         Operation::Swap { slot, expected, new } => {
             let is_expected = match expected {
                 0 => Compare::version(key(group, slot)).eq(0),
@@ -220,12 +223,14 @@ async fn make(client: &Client, group: u64, operation: Operation) -> Result<Outco
             if done.succeeded {
                 return Ok(Outcome::Written { revision: revision(done.header) });
             }
-            let Some(ResponseOp { response: Some(response_op::Response::ResponseRange(range)) }) =
-                done.responses.into_iter().next()
-            else {
-                return Ok(Outcome::Refused);
+            let revision = revision(done.header);
+            let values = match done.responses.into_iter().next() {
+                Some(ResponseOp { response: Some(response_op::Response::ResponseRange(range)) }) => {
+                    values(group, &range)
+                }
+                _ => UNREADABLE,
             };
-            Ok(found(&RangeResponse { header: done.header, ..range }))
+            Ok(Outcome::Found { values, revision })
         }
     }
 }
@@ -238,13 +243,18 @@ fn all(group: u64) -> Get {
     Get::new(format!("{group:08}/")).prefix()
 }
 
-fn found(range: &RangeResponse) -> Outcome {
+/// An answer that makes no sense: nobody has written this, so no order explains it.
+const UNREADABLE: Values = [Value::MAX; SLOTS];
+
+fn values(group: u64, range: &RangeResponse) -> Values {
     let mut values: Values = [0; SLOTS];
-    for KeyValue { key, value, .. } in &range.kvs {
-        let slot = usize::from(key[key.len() - 1] - b'0');
-        values[slot] = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()).unwrap_or(Value::MAX);
+    for KeyValue { key: found, value, .. } in &range.kvs {
+        let slot = (0..SLOTS).find(|slot| found == key(group, *slot).as_bytes());
+        let value = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        let (Some(slot), Some(value)) = (slot, value) else { return UNREADABLE };
+        values[slot] = value;
     }
-    Outcome::Found { values, revision: revision(range.header) }
+    values
 }
 
 fn revision(header: Option<ResponseHeader>) -> i64 {
@@ -279,5 +289,30 @@ pub(crate) async fn same_everywhere(patience: Duration) -> Result<(), AnyError> 
             return Err(format!("the members' keys differ (revision and hash of each): {hashes:?}").into());
         }
         tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_not_taken_for_another() {
+        let check = |pairs: &[(&str, &str)], expected: Values| {
+            let pair = |(key, value): &(&str, &str)| KeyValue {
+                key: key.to_string().into(),
+                value: value.to_string().into(),
+                ..KeyValue::default()
+            };
+            let range = RangeResponse { kvs: pairs.iter().map(pair).collect(), ..RangeResponse::default() };
+            assert_eq!(values(7, &range), expected, "{pairs:?}");
+        };
+        check(&[], [0, 0]);
+        check(&[("00000007/1", "5")], [0, 5]);
+        check(&[("00000007/0", "4"), ("00000007/1", "5")], [4, 5]);
+        check(&[("00000008/1", "5")], UNREADABLE);
+        check(&[("00000007/2", "5")], UNREADABLE);
+        check(&[("", "5")], UNREADABLE);
+        check(&[("00000007/1", "five")], UNREADABLE);
     }
 }
