@@ -31,7 +31,7 @@ const PAUSE_AFTER_ERROR_MS: u64 = 500;
 
 /// Requests that are being made.
 pub(crate) struct Load {
-    clients: Vec<JoinHandle<Result<(), Error>>>,
+    clients: Vec<JoinHandle<Result<u64, Error>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -92,13 +92,18 @@ impl Load {
         Load { clients, stop }
     }
 
-    /// Ends once every client has its last answer, or has given it up.
+    /// Ends once every client has its last answer, or has given it up. An error if a member made no write for it: what was
+    /// not under load is not shown to be clean. Load begins on members that are whole, and a second before the fault.
     pub async fn end(self) -> Result<(), AnyError> {
         self.stop.send_replace(true);
-        for client in self.clients {
-            client.await??;
+        let mut written = [0; MEMBERS];
+        for (number, client) in self.clients.into_iter().enumerate() {
+            written[number % MEMBERS] += client.await??;
         }
-        Ok(())
+        match written.iter().position(|count| *count == 0) {
+            None => Ok(()),
+            Some(member) => Err(format!("member {member} made none of the writes that load asked it for").into()),
+        }
     }
 }
 
@@ -156,14 +161,15 @@ pub(crate) async fn read_everywhere(notes: &Notes, groups: Range<u64>, patience:
     Ok(())
 }
 
-/// A client: it stays with its member, whatever happens to it.
+/// A client: it stays with its member, whatever happens to it. Says how many of its writes were made.
 async fn ask_until(
     stopped: watch::Receiver<bool>,
     number: usize,
     round: u64,
     mut dice: Dice,
     notes: &Notes,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
+    let mut written = 0;
     let mut last_seen = [0; SLOTS];
     let client = connect(number % MEMBERS).await?;
     while !*stopped.borrow() {
@@ -176,13 +182,15 @@ async fn ask_until(
             _ => Operation::Delete { slot },
         };
         let told = ask(&client, group, operation, notes).await;
-        if let Ok(Outcome::Found { values, .. }) = told {
-            last_seen = values;
+        match told {
+            Ok(Outcome::Found { values, .. }) => last_seen = values,
+            Ok(Outcome::Written { .. }) => written += 1,
+            _ => {}
         }
         let pause = if told.is_ok() { dice.below(PAUSE_MS) } else { PAUSE_AFTER_ERROR_MS };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Asks, and notes it.

@@ -92,6 +92,9 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
             _ => return Err(format!("unknown flag {flag}")),
         }
     }
+    if arguments.rounds == 0 {
+        return Err("--rounds 0 would show nothing".to_owned());
+    }
     match arguments.binaries.len() {
         1 => arguments.binaries = vec![arguments.binaries[0].clone(); MEMBERS],
         MEMBERS => {}
@@ -211,7 +214,7 @@ mod tests {
         let parsed = |text: &str| parse(text.split(' ').map(str::to_owned));
         assert_eq!(parsed("--etcd a").unwrap().binaries.len(), MEMBERS);
         assert_eq!(parsed("--etcd a,b,c --rounds 7 --seed 9").unwrap().rounds, 7);
-        for wrong in ["--etcd a,b", "--etcd a --rounds many", "--etcd", "--etcd a --speed 9"] {
+        for wrong in ["--etcd a,b", "--etcd a --rounds many", "--etcd a --rounds 0", "--etcd", "--etcd a --speed 9"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }
