@@ -19,6 +19,8 @@ const SLOW_WRITES: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct Member {
     process: Child,
+    /// Ended by us, and not started again.
+    is_killed: bool,
     command: Vec<String>,
     log: PathBuf,
     /// Its group of the block I/O controller.
@@ -66,14 +68,17 @@ impl Member {
         ];
         let log = dir.join("log");
         let process = spawn(&command, &log, &group)?;
-        Ok(Member { process, command, log, group, disk })
+        Ok(Member { process, is_killed: false, command, log, group, disk })
     }
 
     /// Ends it at once, whatever it is doing. An error if it had ended by itself, which a start would hide.
     pub fn kill(&mut self) -> Result<(), AnyError> {
         let status = kill(&mut self.process)?;
         match status.signal() == Some(Signal::KILL.as_raw()) {
-            true => Ok(()),
+            true => {
+                self.is_killed = true;
+                Ok(())
+            }
             false => Err(self.ended(status)),
         }
     }
@@ -82,6 +87,7 @@ impl Member {
     pub fn still_runs(&mut self) -> Result<(), AnyError> {
         match self.process.try_wait()? {
             None => Ok(()),
+            Some(_) if self.is_killed => Ok(()),
             Some(status) => Err(self.ended(status)),
         }
     }
@@ -93,6 +99,7 @@ impl Member {
     /// Starts it again on what it has.
     pub fn restart(&mut self) -> Result<(), AnyError> {
         self.process = spawn(&self.command, &self.log, &self.group)?;
+        self.is_killed = false;
         Ok(())
     }
 
@@ -141,7 +148,14 @@ mod tests {
 
     fn member(command: &[&str]) -> Member {
         let process = Command::new(command[0]).args(&command[1..]).spawn().unwrap();
-        Member { process, command: Vec::new(), log: PathBuf::new(), group: PathBuf::new(), disk: String::new() }
+        Member {
+            process,
+            is_killed: false,
+            command: Vec::new(),
+            log: PathBuf::new(),
+            group: PathBuf::new(),
+            disk: String::new(),
+        }
     }
 
     #[test]
@@ -149,6 +163,8 @@ mod tests {
         let mut running = member(&["sleep", "1000"]);
         running.still_runs().unwrap();
         running.kill().unwrap();
+        // Another one of those to be killed may be found to have ended by itself.
+        running.still_runs().unwrap();
         let mut ended = member(&["sh", "-c", "exit 3"]);
         ended.process.wait().unwrap();
         assert!(ended.still_runs().is_err());
