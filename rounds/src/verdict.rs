@@ -43,7 +43,7 @@ fn seen_through(history: &History) -> History {
             Operation::Delete { .. } | Operation::Get => None,
         };
         let by = value.and_then(|value| seen.get(&(event.group, value)));
-        let concluded = by.map(|when| (*when, Outcome::Written { revision: 0 }));
+        let concluded = by.map(|when| (*when, Outcome::Made));
         Event { answered: event.answered.or(concluded), ..*event }
     };
     History(history.0.iter().map(conclude).collect())

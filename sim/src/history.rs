@@ -39,6 +39,8 @@ pub enum Operation {
 pub enum Outcome {
     /// A write was made, at this revision.
     Written { revision: i64 },
+    /// A write was made; its revision is not told.
+    Made,
     /// The values that were found, at this revision of the whole store.
     Found { values: Values, revision: i64 },
     /// There was nothing to delete, at this revision.

@@ -88,7 +88,7 @@ impl Call {
             Outcome::Written { revision } | Outcome::Found { revision, .. } | Outcome::Nothing { revision } => {
                 Some(revision)
             }
-            Outcome::Gone | Outcome::Refused => None,
+            Outcome::Made | Outcome::Gone | Outcome::Refused => None,
         }
     }
 }
@@ -107,6 +107,7 @@ fn take_effect(call: &Call, before: State) -> Option<State> {
     let revision = match (call.answered, call.revision()) {
         (Some((_, Outcome::Written { .. })), Some(told)) => (told > before.revision).then_some(told)?,
         (_, Some(told)) => (told >= before.revision).then_some(told)?,
+        (Some((_, Outcome::Made)), None) => before.revision + 1,
         // Who ends a lease is not told whether there was a key.
         (Some(_), None) => before.revision,
         // If it wrote nothing it need not be in the order at all.
@@ -124,12 +125,14 @@ fn change(call: &Call, values: Values) -> Option<Values> {
     };
     let outcome = call.answered.map(|(_, outcome)| outcome);
     match (call.operation, outcome) {
-        (Operation::Put { slot, value }, None | Some(Outcome::Written { .. })) => Some(with(slot, value)),
+        (Operation::Put { slot, value }, None | Some(Outcome::Made | Outcome::Written { .. })) => {
+            Some(with(slot, value))
+        }
         // What was deleted is not told, so it may be a value that nobody has seen.
         (Operation::Delete { slot }, None | Some(Outcome::Gone | Outcome::Written { .. })) => Some(with(slot, 0)),
         (Operation::Delete { slot }, Some(Outcome::Nothing { .. })) => (values[slot] == 0).then_some(values),
         (Operation::Get, Some(Outcome::Found { values: found, .. })) => (found == values).then_some(values),
-        (Operation::Swap { slot, expected, new }, Some(Outcome::Written { .. })) => {
+        (Operation::Swap { slot, expected, new }, Some(Outcome::Made | Outcome::Written { .. })) => {
             (values[slot] == expected).then_some([new; SLOTS])
         }
         (Operation::Swap { slot, expected, .. }, Some(Outcome::Found { values: found, .. })) => {
@@ -244,7 +247,7 @@ pub fn check_revisions(history: &History) -> Result<(), Violation> {
             Outcome::Found { revision, .. } | Outcome::Nothing { revision } => {
                 answered.push((when, revision, false, event));
             }
-            Outcome::Gone | Outcome::Refused => {}
+            Outcome::Made | Outcome::Gone | Outcome::Refused => {}
         }
     }
     answered.sort_by_key(|(when, ..)| *when);
