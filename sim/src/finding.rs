@@ -11,7 +11,7 @@ pub enum Check {
     Linearizable,
     /// Revisions against the order of time, or one for two writes.
     Revisions,
-    /// What was acknowledged is not there.
+    /// What was acknowledged, or published last, is not there.
     Written,
     /// Members that differ.
     Equal,

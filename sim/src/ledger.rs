@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ferrite_proto::mvccpb::KeyValue;
 use ferrite_raft::{Entry, NodeId, Term};
 use ferrite_state::mvcc::Keyspace;
 use ferrite_state::watch::{Change, History as _, Step};
+use prost::Message as _;
 
 use crate::delays::Delays;
 use crate::finding::{Check, Violation};
@@ -84,7 +86,15 @@ impl Ledger {
 
 /// The key of a change.
 pub(crate) fn key_of(change: &Change) -> Bytes {
-    use prost::Message;
-    let kv = ferrite_proto::mvccpb::KeyValue::decode(change.key_value.clone());
-    kv.expect("what is stored is a KeyValue").key
+    decoded(&change.key_value).key
+}
+
+/// What a key was given by a change, as whoever reads it is told. A tombstone has the key only.
+pub(crate) fn key_value_of(change: &Change) -> KeyValue {
+    KeyValue { mod_revision: change.revision.main as i64, ..decoded(&change.key_value) }
+}
+
+/// A `KeyValue` as it is stored.
+pub(crate) fn decoded(stored: &Bytes) -> KeyValue {
+    KeyValue::decode(stored.clone()).expect("what is stored is a KeyValue")
 }

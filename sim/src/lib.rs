@@ -27,6 +27,7 @@ mod node;
 mod requests;
 mod watches;
 mod world;
+mod written;
 
 pub use administrator::Changes;
 pub use defect::Defect;

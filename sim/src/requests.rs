@@ -26,7 +26,8 @@ pub(crate) fn everything() -> (Bytes, Bytes) {
     (Bytes::from_static(b"g"), Bytes::from_static(b"h"))
 }
 
-fn text(value: Value) -> Bytes {
+/// A value, as it is stored.
+pub(crate) fn text(value: Value) -> Bytes {
     format!("{value}").into()
 }
 

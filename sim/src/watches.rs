@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_proto::etcdserverpb as pb;
-use ferrite_proto::mvccpb::{self, KeyValue};
+use ferrite_proto::mvccpb;
 use ferrite_state::watch::{Change, StreamId, WatchHeader, WatcherSpec};
 use prost::Message as _;
 
@@ -222,8 +222,6 @@ impl Watches {
 
 fn is_event_of(event: &mvccpb::Event, change: &Change) -> bool {
     let Some(kv) = &event.kv else { return false };
-    let published = KeyValue::decode(change.key_value.clone()).expect("what is stored is a KeyValue");
     let is_delete = event.r#type == mvccpb::event::EventType::Delete as i32;
-    let expected = KeyValue { mod_revision: change.revision.main as i64, ..published };
-    is_delete == change.tombstone && *kv == expected
+    is_delete == change.tombstone && *kv == ledger::key_value_of(change)
 }

@@ -18,12 +18,13 @@ use crate::cluster::Cluster;
 use crate::defect::Defect;
 use crate::faults::{Faults, Script, Trouble};
 use crate::finding::{Check, Finding, Violation};
-use crate::history::{Event, History, Operation, Outcome, SLOTS};
+use crate::history::{History, Operation};
 use crate::leases::{Leases, Plan};
 use crate::linearizable;
 use crate::node::{Circumstances, Errand, Happening, Life};
 use crate::requests;
 use crate::watches::Watches;
+use crate::written;
 
 /// What is run: everything follows from it.
 #[derive(Clone, Copy, Debug)]
@@ -347,30 +348,15 @@ impl World {
         }
     }
 
-    /// What was acknowledged is there, at the revision that was told.
+    /// What was acknowledged is there, and nothing is gone that was not replaced or deleted.
     fn check_written(&self) -> Result<(), Violation> {
-        let keyspace = &self.at_rest().engine.shared.keyspace();
-        for Event { group, operation, answered, asked } in &self.history.0 {
-            let Some((when, Outcome::Written { revision })) = answered else { continue };
-            if *revision < keyspace.compacted() {
-                continue;
-            }
-            let found = match requests::read(keyspace, *group, *revision) {
-                Some(Outcome::Found { values, .. }) => values,
-                _ => [u64::MAX; SLOTS],
-            };
-            let is_there = match operation {
-                Operation::Put { slot, value } => found[*slot] == *value,
-                Operation::Delete { slot } => found[*slot] == 0,
-                Operation::Swap { new, .. } => found == [*new; SLOTS],
-                Operation::Get => true,
-            };
-            if !is_there {
-                let what = format!(
-                    "{operation:?} of group {group}, asked for at {asked:?}, was acknowledged at {when:?} with revision \
-                     {revision}; there is {found:?}"
-                );
-                return Err(Violation::new(Check::Written, what));
+        written::check_read(&self.history, &self.at_rest().engine.shared.keyspace())?;
+        let changes = self.cluster.ledger.changes();
+        written::check_published(&self.history, changes)?;
+        for number in self.members().unwrap_or_default() {
+            if let Some(life) = self.cluster.life(number) {
+                let name = &self.cluster.nodes[number].name;
+                written::check_kept(name, changes, &life.engine.shared.keyspace())?;
             }
         }
         Ok(())
