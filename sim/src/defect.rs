@@ -38,6 +38,8 @@ pub enum Defect {
     WatchRepeats,
     /// A watcher that comes again asks for one revision too late.
     WatchSkips,
+    /// A watch is ended because of a compaction that nobody has asked for.
+    WatchCompacted,
     /// A message of a watch stream is lost.
     WatchLoses,
 }

@@ -1,13 +1,14 @@
 //! What the members of a cluster must agree on, as it happens: who leads a term, what stands at a place of the log, and what
 //! was published as which revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ferrite_proto::mvccpb::KeyValue;
 use ferrite_raft::{Entry, NodeId, Term};
+use ferrite_state::command::{Command, Proposal};
 use ferrite_state::mvcc::Keyspace;
 use ferrite_state::watch::{Change, History as _, Step};
 use prost::Message as _;
@@ -23,6 +24,8 @@ pub(crate) struct Ledger {
     elections: Vec<Duration>,
     /// All that was committed, from the first entry on.
     committed: Vec<Entry>,
+    /// The revisions of the compactions among them.
+    compactions: BTreeSet<u64>,
     pub delays: Delays,
     /// All changes that were published.
     changes: Vec<Change>,
@@ -62,6 +65,9 @@ impl Ledger {
                 }
                 None => {
                     self.delays.committed(now);
+                    if let Ok(Proposal { command: Command::Compaction(request), .. }) = Proposal::parse(entry) {
+                        self.compactions.extend(u64::try_from(request.revision));
+                    }
                     self.committed.push(entry.clone());
                 }
             }
@@ -77,6 +83,12 @@ impl Ledger {
             let read = keyspace.read(self.published + 1, until, step, &mut self.changes);
             self.published = read.expect("what has just been published can be read");
         }
+    }
+
+    /// Whether this revision has been compacted. Members make a compacted revision of nothing else than a committed entry,
+    /// and are noted here before they apply it.
+    pub fn is_compacted(&self, revision: u64) -> bool {
+        self.compactions.contains(&revision)
     }
 
     pub fn changes(&self) -> &[Change] {

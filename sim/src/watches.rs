@@ -2,7 +2,8 @@
 //! at another one from behind the last revision that it was told.
 //!
 //! What holds: a watcher is told every event that it watches, once, in order, and as it was published; and progress tells of
-//! no revision of which it has not been told all. [`Ledger`](crate::ledger::Ledger) knows what was published.
+//! no revision of which it has not been told all. If it is told that what it wants is compacted, that has been compacted.
+//! [`Ledger`] knows what was published and compacted.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use prost::Message as _;
 use crate::cluster::Cluster;
 use crate::defect::Defect;
 use crate::finding::{Check, Violation};
-use crate::ledger;
+use crate::ledger::{self, Ledger};
 use crate::requests;
 
 const WATCHERS: usize = 5;
@@ -154,20 +155,24 @@ impl Watches {
     fn take(&mut self, number: usize, node: usize, stream: StreamId, cluster: &mut Cluster) -> Result<(), Violation> {
         for _ in 0..1 + cluster.dice.below(AT_ONCE) {
             let Some(life) = cluster.nodes[node].life.as_mut() else { break };
+            let newest = life.engine.shared.keyspace().revision() as i64;
             let Some(message) = life.hub.take(stream) else { break };
             if life.hub.wants_step(stream) {
                 life.hub_has_more = true;
             }
             for pieces in message.encode(WatchHeader::default(), usize::MAX) {
                 let response = pb::WatchResponse::decode(pieces.concat().as_slice());
-                let response = response.expect("what the hub encodes can be decoded");
+                let mut response = response.expect("what the hub encodes can be decoded");
+                if cluster.defect() == Some(Defect::WatchCompacted) && cluster.dice.once_in(200) {
+                    (response.canceled, response.compact_revision) = (true, newest);
+                }
                 if !response.events.is_empty()
                     && cluster.defect() == Some(Defect::WatchLoses)
                     && cluster.dice.once_in(200)
                 {
                     continue;
                 }
-                self.told(number, node, &response, cluster)?;
+                self.told(number, node, &response, &cluster.ledger)?;
             }
         }
         Ok(())
@@ -178,7 +183,7 @@ impl Watches {
         number: usize,
         node: usize,
         response: &pb::WatchResponse,
-        cluster: &Cluster,
+        ledger: &Ledger,
     ) -> Result<(), Violation> {
         let watcher = &mut self.watchers[number];
         let wrong =
@@ -188,13 +193,16 @@ impl Watches {
             if compacted <= watcher.seen + 1 {
                 return wrong(format!("{compacted} is compacted, which does not matter: it has seen {}", watcher.seen));
             }
+            if !ledger.is_compacted(compacted) {
+                return wrong(format!("{compacted} is compacted, which nobody has asked for"));
+            }
             // What it missed is gone for ever: it goes on with what there is.
-            let changes = cluster.ledger.changes();
+            let changes = ledger.changes();
             watcher.passed = changes.partition_point(|change| change.revision.main < compacted);
             (watcher.seen, watcher.at) = (compacted - 1, None);
             return Ok(());
         }
-        let changes = cluster.ledger.changes();
+        let changes = ledger.changes();
         let next = |passed: usize| (passed..changes.len()).find(|at| watcher.watches(&changes[*at]));
         let mut passed = watcher.passed;
         for event in &response.events {
@@ -224,4 +232,36 @@ fn is_event_of(event: &mvccpb::Event, change: &Change) -> bool {
     let Some(kv) = &event.kv else { return false };
     let is_delete = event.r#type == mvccpb::event::EventType::Delete as i32;
     is_delete == change.tombstone && *kv == ledger::key_value_of(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_raft::{Entry, Index, Payload, Term};
+    use ferrite_state::RequestId;
+    use ferrite_state::command::{Caller, encode};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_be_compacted_is_compacted() {
+        let compaction = pb::CompactionRequest { revision: 50, physical: false };
+        let request = pb::InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
+        let payload = Payload::Data(encode(RequestId(1), &Caller::default(), request));
+        let mut ledger = Ledger::default();
+        ledger.applies("m1", &[Entry { term: Term(1), index: Index(1), payload }], Duration::ZERO).unwrap();
+        let check = |seen: u64, compacted: i64, expected: bool| {
+            let mut watches = Watches::new();
+            watches.watchers[0].seen = seen;
+            let response = pb::WatchResponse { canceled: true, compact_revision: compacted, ..Default::default() };
+            let told = watches.told(0, 0, &response, &ledger);
+            assert_eq!(told.is_ok(), expected, "{compacted}, where {seen} was seen: {told:?}");
+        };
+        check(10, 50, true);
+        check(48, 50, true);
+        // The next revision can be read still.
+        check(49, 50, false);
+        // Nobody has compacted that.
+        check(10, 51, false);
+        check(10, 40, false);
+    }
 }

@@ -132,5 +132,6 @@ defects! {
     a_put_that_forgets_its_lease: LeaseNotAttached, random(QUIET), [LeaseKey];
     a_watcher_that_asks_for_an_event_again: WatchRepeats, random(QUIET), [Watch];
     a_watcher_that_skips_a_revision: WatchSkips, random(QUIET), [Watch];
+    a_watch_that_ends_without_a_compaction: WatchCompacted, random(QUIET), [Watch];
     a_watch_stream_that_loses_a_message: WatchLoses, random(QUIET), [Watch];
 }
