@@ -1,9 +1,10 @@
 //! A snapshot that arrives: a whole database, made into a store and a state beside those that run.
 //!
-//!   pieces ──▶ snap/tmp-… ──▶ store.<index>, synced ──▶ state ──▶ Prepared, for the member
-//!                                    └──▶ Place ──▶ the store keeper
+//!   pieces ──in order────────────┬─▶ store.<index>, synced ──▶ state ──▶ Prepared, for the member
+//!      └──others──▶ snap/tmp-… ──┘            └──▶ Place ──▶ the store keeper
 //!
-//! The database is not synced, nor written out early: it is read once, at once, and goes. What the kernel has not written out
+//! Members of Ferrite write the pages of a database in order, so that it becomes a store while it arrives. etcd's first have
+//! to be in a file. That is not synced, nor written out early: it is read once, at once, and goes. What the kernel has not written out
 //! by then (Linux begins after half a minute, or when a tenth of the memory waits for it) never reaches the disk, and then
 //! takes nothing of it when it goes, either: to free a gigabyte delays what others sync by tens of milliseconds.
 //!
@@ -13,12 +14,12 @@
 //! there on. Whatever is wrong with what arrives is the sender's to be told.
 
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ferrite_raft::{Index, SnapshotMeta, Term};
 use ferrite_state::{LoadError, Settings, State};
-use ferrite_storage::store::{self, Identity, ImportError, Store, StoreError, received_dir};
+use ferrite_storage::store::{self, Identity, Import, ImportError, Imported, Store, StoreError, received_dir};
 use ferrite_storage::vfs::{self, File, Mode, Vfs};
 use ferrite_storage::{Revision, WindowWriter};
 use parking_lot::Mutex;
@@ -122,10 +123,11 @@ impl<V: Vfs> Default for Place<V> {
 }
 
 impl<V: Vfs> Place<V> {
-    /// Takes the store that is ready, if one is, and leaves the place free.
+    /// Takes the store that is ready, if one is. The place is free when whoever took it gives it up: until then the next
+    /// snapshot might be written where this one lies.
     pub(crate) fn take(&self) -> Option<Box<Store<V>>> {
         let mut held = self.0.lock();
-        match std::mem::replace(&mut *held, Held::Nothing) {
+        match std::mem::replace(&mut *held, Held::Arriving) {
             Held::Ready(store) => Some(store),
             other => {
                 *held = other;
@@ -143,8 +145,8 @@ impl<V: Vfs> Place<V> {
         Ok(())
     }
 
-    /// Nothing came of it.
-    fn give_up(&self) {
+    /// Nothing came of it, or it is where it belongs.
+    pub(crate) fn give_up(&self) {
         let mut held = self.0.lock();
         if matches!(*held, Held::Arriving) {
             *held = Held::Nothing;
@@ -179,30 +181,33 @@ impl<V: Vfs> Receiver<V> {
     /// Begins to receive the database of a snapshot.
     pub fn begin(&self, meta: &SnapshotMeta) -> Result<Arriving<V>, ReceiveError> {
         self.place.reserve()?;
+        Ok(Arriving { receiver: self.clone(), meta: meta.clone(), goes: Goes::Nowhere(Vec::new()), is_ready: false })
+    }
+
+    /// Where the store is made.
+    fn store_dir(&self, meta: &SnapshotMeta) -> PathBuf {
+        received_dir(&self.directories.store, meta.index)
+    }
+
+    /// Where a database goes that begins with these bytes.
+    fn way(&self, first: &[u8], meta: &SnapshotMeta) -> Result<Goes<V>, ReceiveError> {
+        let expected = Imported { applied: meta.index, term: meta.term };
+        let dir = self.store_dir(meta);
+        let import = Import::begin(&self.vfs, first, &dir, expected, self.identity, self.options)?;
+        if let Some(import) = import {
+            return Ok(Goes::IntoStore(Box::new(import)));
+        }
         let path = self.directories.snapshots.join(format!("tmp-{:016x}.snap.db", meta.index.0));
-        match self.create(&path) {
-            Ok(file) => {
-                Ok(Arriving { receiver: self.clone(), meta: meta.clone(), path, file, length: 0, is_ready: false })
-            }
-            Err(error) => {
-                self.place.give_up();
-                Err(error.into())
-            }
+        // A new file, even where one has been left: ext4 writes out early what replaces the content of another.
+        if self.vfs.exists(&path)? {
+            self.vfs.remove_file(&path)?;
         }
+        let file = self.vfs.open(&path, Mode::CreateNew)?;
+        Ok(Goes::IntoFile(Spool { vfs: self.vfs.clone(), path, file, length: 0 }))
     }
 
-    /// A new file, even where one has been left: ext4 writes out early what replaces the content of another.
-    fn create(&self, path: &Path) -> vfs::Result<V::File> {
-        if self.vfs.exists(path)? {
-            self.vfs.remove_file(path)?;
-        }
-        self.vfs.open(path, Mode::CreateNew)
-    }
-
-    /// Makes a store of a database, and loads it.
-    fn prepare(&self, database: &Path, meta: &SnapshotMeta) -> Result<Prepared, ReceiveError> {
-        let dir = received_dir(&self.directories.store, meta.index);
-        let imported = Store::import(&self.vfs, database, &dir, self.identity, self.options)?;
+    /// Loads the store that was made of a database.
+    fn load(&self, imported: Imported, meta: &SnapshotMeta) -> Result<Prepared, ReceiveError> {
         if (imported.applied, imported.term) != (meta.index, meta.term) {
             return Err(ReceiveError::OtherEntry {
                 found: imported.applied,
@@ -211,7 +216,8 @@ impl<V: Vfs> Receiver<V> {
                 expected_term: meta.term,
             });
         }
-        let (store, opened) = Store::open(self.vfs.clone(), &dir, self.identity, meta.index, self.options)?;
+        let (store, opened) =
+            Store::open(self.vfs.clone(), &self.store_dir(meta), self.identity, meta.index, self.options)?;
         let (state, dead) = State::load(opened.rows, opened.revisions, self.settings)?;
         let ready = Box::new(Ready { place: self.place.clone(), store: Some(Box::new(store)) });
         Ok(Prepared { index: meta.index, term: meta.term, state, window: opened.window, dead, ready })
@@ -223,39 +229,92 @@ impl<V: Vfs> Receiver<V> {
 pub struct Arriving<V: Vfs> {
     receiver: Receiver<V>,
     meta: SnapshotMeta,
+    goes: Goes<V>,
+    /// The place is the ready store's.
+    is_ready: bool,
+}
+
+/// Where what arrives is put.
+#[derive(Debug)]
+enum Goes<V: Vfs> {
+    /// Too little has come to tell.
+    Nowhere(Vec<u8>),
+    IntoStore(Box<Import<V>>),
+    IntoFile(Spool<V>),
+}
+
+/// A database in a file, which goes when it is dropped.
+#[derive(Debug)]
+struct Spool<V: Vfs> {
+    vfs: V,
     path: PathBuf,
     file: V::File,
     length: u64,
-    /// The place is the ready store's.
-    is_ready: bool,
+}
+
+impl<V: Vfs> Spool<V> {
+    fn write(&mut self, piece: &[u8]) -> vfs::Result<()> {
+        self.file.write_at(piece, self.length)?;
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+}
+
+impl<V: Vfs> Drop for Spool<V> {
+    fn drop(&mut self) {
+        // If it cannot be removed, the next start does it.
+        let _ = self.vfs.remove_file(&self.path);
+    }
 }
 
 impl<V: Vfs> Arriving<V> {
     /// Writes the next piece.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), ReceiveError> {
-        self.file.write_at(piece, self.length)?;
-        self.length += piece.len() as u64;
+        match &mut self.goes {
+            Goes::Nowhere(first) => {
+                first.extend_from_slice(piece);
+                if first.len() >= Import::<V>::FIRST_BYTES {
+                    self.decide()?;
+                }
+            }
+            Goes::IntoStore(import) => import.take(piece)?,
+            Goes::IntoFile(spool) => spool.write(piece)?,
+        }
         Ok(())
     }
 
-    /// All has arrived: makes a store of it that is durable, and ready. Takes as long as reading it, and writing it again.
+    /// What has come is put where it goes.
+    fn decide(&mut self) -> Result<(), ReceiveError> {
+        let Goes::Nowhere(first) = &mut self.goes else { return Ok(()) };
+        let first = std::mem::take(first);
+        self.goes = self.receiver.way(&first, &self.meta)?;
+        self.write(&first)
+    }
+
+    /// All has arrived: makes a store of it that is durable, and ready. Takes as long as reading it, and writing it again, if
+    /// that has not been done while it arrived.
     pub fn finish(mut self) -> Result<Prepared, ReceiveError> {
-        let Receiver { vfs, directories, .. } = &self.receiver.clone();
-        let prepared = self.receiver.prepare(&self.path, &self.meta);
-        if prepared.is_err() {
-            // It takes space, and is no use. What is wrong with the database counts.
-            let _ = vfs.remove_dir_all(&received_dir(&directories.store, self.meta.index));
-        }
-        self.is_ready = prepared.is_ok();
-        prepared
+        // One that is shorter than that is no database, as reading it will tell.
+        self.decide()?;
+        let imported = match std::mem::replace(&mut self.goes, Goes::Nowhere(Vec::new())) {
+            Goes::IntoStore(import) => import.finish()?,
+            Goes::IntoFile(spool) => {
+                let Receiver { vfs, identity, options, .. } = &self.receiver;
+                Store::import(vfs, &spool.path, &self.receiver.store_dir(&self.meta), *identity, *options)?
+            }
+            Goes::Nowhere(_) => unreachable!("that has just been decided"),
+        };
+        let prepared = self.receiver.load(imported, &self.meta)?;
+        self.is_ready = true;
+        Ok(prepared)
     }
 }
 
 impl<V: Vfs> Drop for Arriving<V> {
     fn drop(&mut self) {
-        // The store is made of it by now, or never will be. If it cannot be removed, the next start does it.
-        let _ = self.receiver.vfs.remove_file(&self.path);
         if !self.is_ready {
+            // What there is of a store takes space, and is no use. If it cannot be removed, the next start does it.
+            let _ = self.receiver.vfs.remove_dir_all(&self.receiver.store_dir(&self.meta));
             self.receiver.place.give_up();
         }
     }

@@ -152,6 +152,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
                 StoreJob::Discard => {
                     if let Some(store) = self.place.take() {
                         store.remove()?;
+                        self.place.give_up();
                     }
                 }
                 StoreJob::Flush => self.flushing = true,
@@ -200,6 +201,7 @@ impl<V: Vfs, D> StoreKeeper<V, D> {
     fn install(&mut self) -> Result<(), StoreKeeperError> {
         let mut store = self.place.take().expect("a snapshot is installed when its store is ready");
         store.take_the_place_of(&mut self.store)?;
+        self.place.give_up();
         self.store = *store;
         self.checkpoint = None;
         self.has_more = true;

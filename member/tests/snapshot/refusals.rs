@@ -5,6 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use ferrite_member::{Prepared, ReceiveError};
 use ferrite_raft::{Body, Index, Message, Snapshot, SnapshotMeta, Term};
+use ferrite_sim::engine::without_note;
 use ferrite_storage::vfs::Vfs;
 use ferrite_storage::vfs::lying::LyingDisk;
 
@@ -41,18 +42,23 @@ fn what_cannot_be_taken_is_refused_and_leaves_nothing() {
         assert!(error.contains(expected), "{error}");
         nothing_is_left(&disk);
     };
-    check(&meta, &database[..database.len() - 1], "it is cut off");
     check(&meta, b"", "this is no database of etcd");
     check(&meta, &vec![7; 50_000], "this is no database of etcd");
-    let mut damaged = database.clone();
-    damaged[2 * 4096..3 * 4096].fill(0xee);
-    check(&meta, &damaged, "damaged at page 2");
-    let later = SnapshotMeta { index: meta.index.next(), ..meta.clone() };
-    let found = format!("the database is whole up to entry {} of term", meta.index);
-    check(&later, &database, &found);
-    check(&SnapshotMeta { term: Term(77), ..meta.clone() }, &database, &found);
-    // After all that the right one is taken.
-    receive(&pair, &meta, &database).unwrap();
+    let others = without_note(&[database.clone().into()]).concat();
+    for (database, cut_off) in [(database, "it ends here, and is not complete"), (others, "it is cut off")] {
+        for length in [4096, database.len() / 2, database.len() - 1] {
+            check(&meta, &database[..length], cut_off);
+        }
+        let mut damaged = database.clone();
+        damaged[2 * 4096..3 * 4096].fill(0xee);
+        check(&meta, &damaged, "damaged at page 2");
+        let later = SnapshotMeta { index: meta.index.next(), ..meta.clone() };
+        let found = format!("the database is whole up to entry {} of term", meta.index);
+        check(&later, &database, &found);
+        check(&SnapshotMeta { term: Term(77), ..meta.clone() }, &database, &found);
+        // After all that the right one is taken.
+        receive(&pair, &meta, &database).unwrap();
+    }
 }
 
 #[test]
@@ -77,12 +83,15 @@ fn one_arrives_at_a_time() {
 fn a_disk_without_room_is_the_senders_to_be_told() {
     let (pair, meta, database) = with_snapshot();
     let disk = pair.learner.as_ref().unwrap().disk.clone();
-    for more in [1000, database.len() as u64 + 1000] {
-        disk.set_capacity(disk.used() + more);
-        receive(&pair, &meta, &database).unwrap_err();
-        nothing_is_left(&disk);
+    let others = without_note(&[database.clone().into()]).concat();
+    for (database, fails_with) in [(&database, vec![1000]), (&others, vec![1000, database.len() as u64 + 1000])] {
+        for more in fails_with {
+            disk.set_capacity(disk.used() + more);
+            receive(&pair, &meta, database).unwrap_err();
+            nothing_is_left(&disk);
+        }
+        disk.set_capacity(1 << 30);
+        receive(&pair, &meta, database).unwrap();
     }
-    disk.set_capacity(1 << 30);
-    receive(&pair, &meta, &database).unwrap();
     assert_eq!(pair.learner_applied(), Index(0), "nothing of what runs was touched");
 }

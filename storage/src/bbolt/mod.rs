@@ -3,12 +3,15 @@
 //!
 //!   file ──Database──▶ a bucket's pairs, in order        nothing is believed, and little is held in memory
 //!   lengths ──Planner──▶ Layout ──Writer──▶ bytes, in order: no file to seek in is needed
+//!                                             └──InOrder──▶ all pairs, as they come: nor by who receives what we wrote
 //!
 //! Buckets of buckets are not supported: etcd has none. Free pages are neither written down nor looked at.
 
+mod contents;
 mod error;
 mod page;
 mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -16,4 +19,5 @@ mod write;
 
 pub use error::DatabaseError;
 pub use read::{Database, Pairs};
+pub use stream::InOrder;
 pub use write::{Layout, Planner, Writer};

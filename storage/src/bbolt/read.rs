@@ -22,7 +22,7 @@ use crate::vfs::{File, Mode, Vfs};
 const READ_BYTES: u64 = 64 << 10;
 
 /// Deeper trees are damaged: two children a branch fill any file before that.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// A database that is open.
 #[derive(Debug)]

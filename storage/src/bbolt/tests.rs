@@ -62,6 +62,21 @@ fn read(bytes: &[u8]) -> Result<Buckets, DatabaseError> {
     Ok(buckets)
 }
 
+/// Reads a file as it arrives, in pieces of this length; `None` if it does not say that it stands in order.
+fn stream(bytes: &[u8], piece: usize) -> Option<Result<Buckets, DatabaseError>> {
+    let mut arriving = InOrder::begin(&bytes[..bytes.len().min(InOrder::FIRST_BYTES)], path())?;
+    let mut buckets: Buckets = NAMES.into_iter().map(|name| (name, Bucket::new())).collect();
+    let mut put = |bucket: &[u8], key: &[u8], value: &[u8]| {
+        if let Some(bucket) = NAMES.iter().find(|name| name.as_bytes() == bucket).and_then(|name| buckets.get_mut(name))
+        {
+            assert!(bucket.insert(key.to_vec(), value.to_vec()).is_none(), "a key comes once");
+        }
+        Ok::<(), DatabaseError>(())
+    };
+    let taken = bytes.chunks(piece).try_for_each(|piece| arriving.take(piece, &mut put));
+    Some(taken.and_then(|()| arriving.finish()).map(|()| buckets))
+}
+
 /// Buckets whose pairs have lengths around all the limits there are.
 fn some_buckets(seed: u64, pairs: u64) -> Buckets {
     let mut dice = Dice::new(seed);
@@ -88,7 +103,11 @@ fn some_buckets(seed: u64, pairs: u64) -> Buckets {
 fn what_is_written_is_read() {
     for (seed, pairs) in [(1, 0), (2, 1), (3, 5), (4, 40), (5, 300), (6, 3000), (7, 30_000)] {
         let buckets = some_buckets(seed, pairs);
-        assert!(read(&write(&buckets)).unwrap() == buckets, "seed {seed}");
+        let bytes = write(&buckets);
+        assert!(read(&bytes).unwrap() == buckets, "seed {seed}");
+        for piece in [4096, 1000, 1 << 20] {
+            assert!(stream(&bytes, piece).unwrap().unwrap() == buckets, "seed {seed}, pieces of {piece}");
+        }
     }
 }
 
@@ -100,7 +119,9 @@ fn trees_of_any_size_have_their_pairs() {
             (0..count as u64).map(|n| ([&n.to_be_bytes()[..], &[0; 9]].concat(), vec![7; 40])).collect();
         let buckets =
             Buckets::from([("alarm", Bucket::new()), ("auth", Bucket::new()), ("key", pairs), ("meta", Bucket::new())]);
-        assert!(read(&write(&buckets)).unwrap() == buckets, "{count} pairs");
+        let bytes = write(&buckets);
+        assert!(read(&bytes).unwrap() == buckets, "{count} pairs");
+        assert!(stream(&bytes, 10_000).unwrap().unwrap() == buckets, "{count} pairs");
     }
 }
 
@@ -111,7 +132,14 @@ fn a_value_may_be_longer_than_what_is_read_at_once() {
     for (number, length) in [1 << 20, 65_496, 65_497, 3 << 20, 0].into_iter().enumerate() {
         pairs.insert(vec![b'v', number as u8], vec![number as u8; length]);
     }
-    assert!(read(&write(&buckets)).unwrap() == buckets);
+    let bytes = write(&buckets);
+    assert!(read(&bytes).unwrap() == buckets);
+    assert!(stream(&bytes, 10_000).unwrap().unwrap() == buckets);
+    // Beyond some length it is not asked of anybody to hold one in memory.
+    for (length, is_streamed) in [(15 << 20, true), (17 << 20, false)] {
+        let buckets = Buckets::from([("key", Bucket::from([(b"k".to_vec(), vec![7; length])]))]);
+        assert_eq!(stream(&write(&buckets), 1 << 20).is_some(), is_streamed);
+    }
 }
 
 #[test]
@@ -154,6 +182,7 @@ fn a_file_that_is_cut_off_is_refused() {
     let bytes = write(&some_buckets(6, 1000));
     for length in (0..bytes.len()).step_by(997).chain([0, 1, 79, 80, 4095, 4096, bytes.len() - 1]) {
         assert!(matches!(read(&bytes[..length]), Err(DatabaseError::NoDatabase { .. })), "{length} bytes");
+        assert!(stream(&bytes[..length], 5000).is_none_or(|read| read.is_err()), "{length} bytes");
     }
     // Longer is no harm: etcd takes space ahead.
     assert!(read(&[&bytes[..], &[9; 5000]].concat()).is_ok());
@@ -166,10 +195,14 @@ fn a_flipped_bit_is_an_error_or_stays_within_its_pair() {
     let buckets = some_buckets(8, 60);
     let bytes = write(&buckets);
     let count = |buckets: &Buckets| buckets.values().map(BTreeMap::len).sum::<usize>();
-    let (mut refused, mut read_on) = (0, 0);
+    let (mut refused, mut read_on, mut streamed_on) = (0, 0, 0);
     for at in (0..bytes.len()).step_by(5) {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1 << (at % 8);
+        if let Some(Ok(found)) = stream(&bytes, 5000) {
+            assert!(found == read(&bytes).unwrap(), "what is read on its way is what is read of the file, at {at}");
+            streamed_on += 1;
+        }
         match read(&bytes) {
             Ok(found) if count(&found) == count(&buckets) => read_on += 1,
             // A bucket whose name has changed is not found, and a count that is lower hides pairs.
@@ -177,7 +210,7 @@ fn a_flipped_bit_is_an_error_or_stays_within_its_pair() {
             Err(_) => refused += 1,
         }
     }
-    assert!(refused > 100 && read_on > 100, "{refused} refused, {read_on} read");
+    assert!(refused > 100 && read_on > 100 && streamed_on > 100, "{refused} refused, {read_on} and {streamed_on} read");
 }
 
 /// Any bytes in any page, the metas excepted: it ends, and not by a panic.
@@ -201,8 +234,37 @@ fn hostile_bytes_end_in_an_error_or_in_pairs() {
                 bytes[at / 8 * 8..][..8].copy_from_slice(&other.to_le_bytes());
             }
         }
-        let _ = read(&bytes);
+        let read = read(&bytes);
+        if let Some(Ok(found)) = stream(&bytes, 5000) {
+            assert!(found == read.unwrap(), "seed {seed}");
+        }
     }
+}
+
+/// Whole files that were put together wrongly: all of their pages are good.
+#[test]
+fn pages_that_are_not_where_a_file_in_order_has_them_are_refused() {
+    let bytes = write(&some_buckets(7, 6000));
+    let pages = bytes.len() / PAGE_BYTES;
+    stream(&bytes, 5000).unwrap().unwrap();
+    let mut refused = 0;
+    for at in 2..pages - 1 {
+        // Swapped with the next one, each under the number of its place.
+        let mut bytes = bytes.clone();
+        let (from, to) = (at * PAGE_BYTES, (at + 1) * PAGE_BYTES);
+        let (a, b) = (bytes[from..to].to_vec(), bytes[to..to + PAGE_BYTES].to_vec());
+        if [&a, &b].iter().any(|page| page[12..16] != [0; 4]) {
+            continue;
+        }
+        bytes[from..to].copy_from_slice(&b);
+        bytes[to..to + PAGE_BYTES].copy_from_slice(&a);
+        bytes[from..from + 8].copy_from_slice(&(at as u64).to_le_bytes());
+        bytes[to..to + 8].copy_from_slice(&(at as u64 + 1).to_le_bytes());
+        let error = stream(&bytes, 5000).unwrap().unwrap_err();
+        assert!(matches!(error, DatabaseError::Damaged { .. }), "{error}");
+        refused += 1;
+    }
+    assert!(refused > 100);
 }
 
 /// A branch whose children are the page itself, and two branches that share all their children.
@@ -233,4 +295,27 @@ fn a_tree_in_a_circle_ends() {
     assert!(error.to_string().contains("the tree is deeper than any can be"), "{error}");
     let chain: Vec<Vec<u8>> = (2..40).map(|id| branch(id, &[id + 1; 9])).collect();
     read(&[metas(40), chain.concat()].concat()).unwrap_err();
+}
+
+/// Branches that leave out their last child, and a root that leaves out its last bucket: a file may have pages in no tree, one
+/// that arrives may not, since their pairs have been taken.
+#[test]
+fn a_page_that_is_in_no_tree_is_refused_on_its_way() {
+    let bytes = write(&some_buckets(7, 6000));
+    let mut refused = 0;
+    for page in 2..bytes.len() / PAGE_BYTES {
+        let mut bytes = bytes.clone();
+        let at = page * PAGE_BYTES + 8;
+        // Those of a long page are no headers.
+        let kind = if at + PAGE_BYTES > bytes.len() { 2 } else { 1 };
+        if bytes[at..at + 2] != [kind, 0] || bytes[at - 8..at] != (page as u64).to_le_bytes() {
+            continue;
+        }
+        let count = u16::from_le_bytes([bytes[at + 2], bytes[at + 3]]) - 1;
+        bytes[at + 2..at + 4].copy_from_slice(&count.to_le_bytes());
+        let error = stream(&bytes, 5000).unwrap().unwrap_err();
+        assert!(matches!(error, DatabaseError::Damaged { .. }), "{error}");
+        refused += 1;
+    }
+    assert!(refused > 3, "{refused}");
 }

@@ -32,6 +32,8 @@ impl Value<'_> {
 pub(super) struct Pages {
     /// The first one that is not taken.
     pub next: PageId,
+    /// The longest that was taken with what overflows it, in bytes.
+    pub longest: usize,
     /// Where their bytes go, if they are not only counted.
     pub out: Option<Vec<u8>>,
 }
@@ -42,6 +44,7 @@ impl Pages {
         let id = self.next;
         let count = bytes.div_ceil(PAGE_BYTES);
         self.next = PageId(id.0 + count as u64);
+        self.longest = self.longest.max(count * PAGE_BYTES);
         if let Some(out) = &mut self.out {
             let end = out.len() + count * PAGE_BYTES;
             let overflow = u32::try_from(count - 1).expect("an element is shorter than 4 GiB");

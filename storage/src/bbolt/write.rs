@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 
+use super::contents::{Contents, MAX_RUN_BYTES};
 use super::page::{BUCKET_BYTES, HEADER_BYTES, IS_BUCKET, Meta, PAGE_BYTES, PageHeader, PageId, PageKind};
 use super::tree::{Finished, Leaf, Pages, Tree, Value, write_leaf};
 
@@ -44,7 +45,7 @@ pub struct Planner {
 
 impl Default for Planner {
     fn default() -> Planner {
-        Planner { pages: Pages { next: FIRST_PAGE, out: None }, tree: Tree::default(), buckets: Vec::new() }
+        Planner { pages: Pages { next: FIRST_PAGE, longest: 0, out: None }, tree: Tree::default(), buckets: Vec::new() }
     }
 }
 
@@ -75,7 +76,7 @@ impl Planner {
             tree.push(&mut self.pages, IS_BUCKET, name.as_bytes(), Value::Planned(root.value_bytes()));
         }
         let root = finish_root(tree, &mut self.pages);
-        Layout { buckets: self.buckets, root, pages: self.pages.next.0 }
+        Layout { buckets: self.buckets, root, pages: self.pages.next.0, longest: self.pages.longest }
     }
 }
 
@@ -101,12 +102,21 @@ pub struct Layout {
     buckets: Vec<(&'static str, Root)>,
     root: PageId,
     pages: u64,
+    /// The longest page with what overflows it, in bytes.
+    longest: usize,
 }
 
 impl Layout {
     /// The length of the file.
     pub fn bytes(&self) -> u64 {
         self.pages * PAGE_BYTES as u64
+    }
+
+    /// What lets the file be read while it arrives; `None` if it has a page that nobody should hold in memory.
+    fn contents(&self) -> Option<Contents> {
+        let page = |root: Root| if let Root::Page(page) = root { Some(page) } else { None };
+        let trees = self.buckets.iter().filter_map(|(name, root)| Some((name.as_bytes().to_vec(), page(*root)?)));
+        (self.longest <= MAX_RUN_BYTES).then(|| Contents { trees: trees.collect() })
     }
 }
 
@@ -130,7 +140,11 @@ impl Writer {
             out.extend(Meta { transaction, ..meta }.encode());
             out.resize((id as usize + 1) * PAGE_BYTES, 0);
         }
-        Writer { layout, pages: Pages { next: FIRST_PAGE, out: Some(out) }, tree: Tree::default(), named: Vec::new() }
+        if let Some(contents) = layout.contents() {
+            contents.write(&mut out[..PAGE_BYTES]);
+        }
+        let pages = Pages { next: FIRST_PAGE, longest: 0, out: Some(out) };
+        Writer { layout, pages, tree: Tree::default(), named: Vec::new() }
     }
 
     /// Adds a pair to the bucket that is being written.

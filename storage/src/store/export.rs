@@ -42,6 +42,14 @@ impl Bucket {
         all.into_iter()
     }
 
+    pub(super) fn named(name: &[u8]) -> Option<Bucket> {
+        let is_named = |table: &Table| table.name().as_bytes() == name;
+        match name == RECORDS.as_bytes() {
+            true => Some(Bucket::Records),
+            false => Table::ALL.into_iter().find(is_named).map(Bucket::Rows),
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Bucket::Rows(table) => table.name(),

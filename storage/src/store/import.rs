@@ -1,7 +1,8 @@
-//! A store made from a database of etcd, in a directory of its own.
+//! A store made from a database of etcd, in a directory of its own: from a file, or from one whose pages stand in order while
+//! it arrives.
 //!
-//!   rows ──▶ *.rows
-//!   key  ──▶ frames ──full──▶ sealed segment, … ──all synced──▶ MANIFEST: now it is a store
+//!   file ──Store::import──┐         ┌─ rows ──▶ *.rows
+//!   pieces ──Import::take─┴─ pairs ─┴─ key  ──▶ frames ──full──▶ sealed segment, … ──all synced──▶ MANIFEST: now it is a store
 //!
 //! The disk may be shared with a log, and what is on its way to the device is in the way of each sync of that log. So
 //! little of it is at a time.
@@ -23,7 +24,7 @@ use super::manifest::{Home, Manifest, RowsEntry, SealedEntry, TailEntry, rows_na
 use super::rows::Rows;
 use super::segment::Spare;
 use super::{Identity, Options, Store};
-use crate::bbolt::{Database, DatabaseError};
+use crate::bbolt::{Database, DatabaseError, InOrder};
 use crate::effect::checksum_of;
 use crate::vfs::{File, Mode, Vfs};
 use crate::{Revision, RowChange, Table};
@@ -65,67 +66,164 @@ impl<V: Vfs> Store<V> {
         options: Options,
     ) -> Result<Imported, ImportError> {
         let source = Database::open(vfs, database)?;
-        vfs.remove_dir_all(dir).map_err(StoreError::from)?;
-        vfs.create_dir_all(dir).map_err(StoreError::from)?;
-        let home = Home { vfs: vfs.clone(), dir: dir.to_path_buf() };
-        let (rows, imported) = read_rows(&source, database)?;
-        let span = Span { first: Index(1), last: imported.applied, term: imported.term };
-        let mut segments = SegmentWriter::new(&home, span, options.segment_bytes);
-        let mut before = Revision::default();
-        for pair in source.pairs(RECORDS)? {
+        let mut said = Said::default();
+        for pair in source.pairs(Table::Meta.name())? {
             let (key, value) = pair?;
-            let content =
-                |what| ImportError::Content { file: database.to_path_buf(), bucket: RECORDS, key: key.clone(), what };
-            let (revision, tombstone) = parse_revision(&key).ok_or_else(|| content("the key is no revision"))?;
-            if revision <= before {
-                return Err(content("the revision is there twice"));
-            }
-            if value.len() > MAX_VALUE_BYTES {
-                return Err(content("the value is longer than 2 GiB"));
-            }
-            before = revision;
-            segments.push(revision, tombstone, &value)?;
+            said.hear(&key, &value).map_err(|what| content(database, Table::Meta.name(), &key, what))?;
         }
-        let (sealed, next_id) = segments.finish()?;
-        write_the_rest(&home, identity, &rows, sealed, next_id, imported, options)?;
-        if let Some(parent) = dir.parent() {
-            vfs.sync_dir(parent).map_err(StoreError::from)?;
+        let mut taking = Taking::new(vfs, dir, database, said.imported(database)?, options)?;
+        for bucket in Bucket::all() {
+            for pair in source.pairs(bucket.name())? {
+                let (key, value) = pair?;
+                taking.put(bucket, &key, &value)?;
+            }
         }
-        Ok(imported)
+        taking.finish(identity)
     }
 }
 
-fn read_rows<F: File>(source: &Database<F>, file: &Path) -> Result<(Rows, Imported), ImportError> {
-    let mut rows = Rows::default();
-    let (mut index, mut term) = (None, 0);
-    for bucket in Bucket::all() {
-        let Bucket::Rows(table) = bucket else { continue };
-        for pair in source.pairs(bucket.name())? {
-            let (key, value) = pair?;
-            if table == Table::Meta && (key == CONSISTENT_INDEX || key == TERM) {
-                let number = <[u8; 8]>::try_from(&value[..]).map(u64::from_be_bytes);
-                let what = "the value is no number";
-                let number = number.map_err(|_| ImportError::Content {
-                    file: file.to_path_buf(),
-                    bucket: bucket.name(),
-                    key: key.clone(),
-                    what,
-                })?;
-                if key == TERM {
-                    term = number
-                } else {
-                    index = Some(number)
-                }
-                continue;
-            }
-            // A row is a part of a page, which need not be held for it.
-            let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-            rows.apply(RowChange { table, key: copy(&key), value: Some(copy(&value)) });
-        }
+/// A store that is made of a database while that arrives.
+#[derive(Debug)]
+pub struct Import<V: Vfs> {
+    source: InOrder,
+    taking: Taking<V>,
+    identity: Identity,
+}
+
+impl<V: Vfs> Import<V> {
+    /// Bytes that have to be there before it can be told whether a database can be taken like this.
+    pub const FIRST_BYTES: usize = InOrder::FIRST_BYTES;
+
+    /// Begins a store of a database that begins with these bytes and is said to be whole up to an entry; `None` if the
+    /// database has to be in a file first. Whatever is in the directory goes. None of the bytes counts as taken.
+    pub fn begin(
+        vfs: &V,
+        first: &[u8],
+        dir: &Path,
+        expected: Imported,
+        identity: Identity,
+        options: Options,
+    ) -> Result<Option<Import<V>>, ImportError> {
+        let name = Path::new("the database that arrives");
+        let Some(source) = InOrder::begin(first, name) else { return Ok(None) };
+        let taking = Taking::new(vfs, dir, name, expected, options)?;
+        Ok(Some(Import { source, taking, identity }))
     }
-    let index = index.filter(|index| (1..u64::MAX).contains(index));
-    let index = index.ok_or_else(|| ImportError::NoIndex { file: file.to_path_buf() })?;
-    Ok((rows, Imported { applied: Index(index), term: Term(term) }))
+
+    /// Takes the next bytes.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
+        let Import { source, taking, .. } = self;
+        source.take(bytes, &mut |name, key, value| match Bucket::named(name) {
+            Some(bucket) => taking.put(bucket, key, value),
+            // As in a file: nobody looks for it.
+            None => Ok(()),
+        })
+    }
+
+    /// All has arrived. When this returns the store is durable. Without it there is none.
+    pub fn finish(self) -> Result<Imported, ImportError> {
+        self.source.finish()?;
+        self.taking.finish(self.identity)
+    }
+}
+
+/// What a database says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    index: Option<u64>,
+    term: u64,
+}
+
+impl Said {
+    /// Whether a row of `meta` says something.
+    fn hear(&mut self, key: &[u8], value: &[u8]) -> Result<bool, &'static str> {
+        if key != CONSISTENT_INDEX && key != TERM {
+            return Ok(false);
+        }
+        let number = <[u8; 8]>::try_from(value).map(u64::from_be_bytes).map_err(|_| "the value is no number")?;
+        match key == TERM {
+            true => self.term = number,
+            false => self.index = Some(number),
+        }
+        Ok(true)
+    }
+
+    fn imported(&self, file: &Path) -> Result<Imported, ImportError> {
+        let index = self.index.filter(|index| (1..u64::MAX).contains(index));
+        let index = index.ok_or_else(|| ImportError::NoIndex { file: file.to_path_buf() })?;
+        Ok(Imported { applied: Index(index), term: Term(self.term) })
+    }
+}
+
+fn content(file: &Path, bucket: &'static str, key: &[u8], what: &'static str) -> ImportError {
+    ImportError::Content { file: file.to_path_buf(), bucket, key: Bytes::copy_from_slice(key), what }
+}
+
+/// Pairs on their way into a store.
+#[derive(Debug)]
+struct Taking<V: Vfs> {
+    home: Home<V>,
+    options: Options,
+    /// What errors call the database.
+    file: PathBuf,
+    said: Said,
+    rows: Rows,
+    segments: SegmentWriter<V>,
+    before: Revision,
+}
+
+impl<V: Vfs> Taking<V> {
+    fn new(vfs: &V, dir: &Path, file: &Path, expected: Imported, options: Options) -> Result<Taking<V>, ImportError> {
+        vfs.remove_dir_all(dir).map_err(StoreError::from)?;
+        vfs.create_dir_all(dir).map_err(StoreError::from)?;
+        let home = || Home { vfs: vfs.clone(), dir: dir.to_path_buf() };
+        let span = Span { first: Index(1), last: expected.applied, term: expected.term };
+        Ok(Taking {
+            home: home(),
+            options,
+            file: file.to_path_buf(),
+            said: Said::default(),
+            rows: Rows::default(),
+            segments: SegmentWriter::new(home(), span, options.segment_bytes),
+            before: Revision::default(),
+        })
+    }
+
+    fn put(&mut self, bucket: Bucket, key: &[u8], value: &[u8]) -> Result<(), ImportError> {
+        let Bucket::Rows(table) = bucket else { return self.put_record(key, value) };
+        let content = |what| content(&self.file, table.name(), key, what);
+        if table == Table::Meta && self.said.hear(key, value).map_err(content)? {
+            return Ok(());
+        }
+        // A row is a part of a page, which need not be held for it.
+        let copy = Bytes::copy_from_slice;
+        self.rows.apply(RowChange { table, key: copy(key), value: Some(copy(value)) });
+        Ok(())
+    }
+
+    fn put_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), ImportError> {
+        let content = |what| content(&self.file, RECORDS, key, what);
+        let (revision, tombstone) = parse_revision(key).ok_or_else(|| content("the key is no revision"))?;
+        if revision <= self.before {
+            return Err(content("the revision is there twice"));
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(content("the value is longer than 2 GiB"));
+        }
+        self.before = revision;
+        Ok(self.segments.push(revision, tombstone, value)?)
+    }
+
+    fn finish(self, identity: Identity) -> Result<Imported, ImportError> {
+        let Taking { home, options, file, said, rows, segments, .. } = self;
+        let imported = said.imported(&file)?;
+        let (sealed, next_id) = segments.finish()?;
+        write_the_rest(&home, identity, &rows, sealed, next_id, imported, options)?;
+        if let Some(parent) = home.dir.parent() {
+            home.vfs.sync_dir(parent).map_err(StoreError::from)?;
+        }
+        Ok(imported)
+    }
 }
 
 /// A revision as etcd stores it, and whether it is a tombstone's. `None` if it is none, or none that any etcd has written.
@@ -142,8 +240,9 @@ fn parse_revision(key: &[u8]) -> Option<(Revision, bool)> {
 }
 
 /// Writes records into segments, each durable when it is full.
-struct SegmentWriter<'a, V: Vfs> {
-    home: &'a Home<V>,
+#[derive(Debug)]
+struct SegmentWriter<V: Vfs> {
+    home: Home<V>,
     span: Span,
     segment_bytes: u64,
     frame_bytes: usize,
@@ -154,6 +253,7 @@ struct SegmentWriter<'a, V: Vfs> {
     frame: FrameBuilder,
 }
 
+#[derive(Debug)]
 struct OpenSegment<V: Vfs> {
     id: u64,
     file: V::File,
@@ -162,8 +262,8 @@ struct OpenSegment<V: Vfs> {
     position: u64,
 }
 
-impl<'a, V: Vfs> SegmentWriter<'a, V> {
-    fn new(home: &'a Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<'a, V> {
+impl<V: Vfs> SegmentWriter<V> {
+    fn new(home: Home<V>, span: Span, segment_bytes: u64) -> SegmentWriter<V> {
         SegmentWriter {
             home,
             span,

@@ -52,7 +52,7 @@ pub use clean::Cleaned;
 pub use error::StoreError;
 pub use export::{Export, Plan};
 pub(crate) use frame::effect_bytes;
-pub use import::{ImportError, Imported};
+pub use import::{Import, ImportError, Imported};
 pub use install::{is_unsettled, received_dir, settle};
 pub use sizes::{SharedSizes, Sizes};
 pub use snapshot::StoreSnapshot;

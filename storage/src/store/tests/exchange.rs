@@ -63,6 +63,28 @@ fn import(disk: &LyingDisk) -> Result<Imported, ImportError> {
     Store::import(disk, Path::new(DATABASE), Path::new(NEW), IDENTITY, SMALL)
 }
 
+/// The same while it arrives.
+fn import_arriving(disk: &LyingDisk) -> Result<Imported, ImportError> {
+    let bytes = disk.read(Path::new(DATABASE)).unwrap();
+    let database = Database::open(disk, Path::new(DATABASE)).unwrap();
+    let said = |name: &[u8]| {
+        let mut rows = database.pairs("meta").unwrap().map(Result::unwrap);
+        rows.find(|(key, _)| key == name).map_or(0, |(_, value)| u64::from_be_bytes(value[..].try_into().unwrap()))
+    };
+    let expected = Imported { applied: Index(said(CONSISTENT_INDEX)), term: Term(said(TERM)) };
+    let import = Import::begin(disk, &bytes[..4096], Path::new(NEW), expected, IDENTITY, SMALL)?;
+    let mut import = import.expect("it stands in order");
+    for piece in bytes.chunks(3000) {
+        import.take(piece)?;
+    }
+    import.finish()
+}
+
+type Way = fn(&LyingDisk) -> Result<Imported, ImportError>;
+
+/// Both ways to make a store of a database.
+const WAYS: [Way; 2] = [import, import_arriving];
+
 fn open_new(disk: &LyingDisk, whole_up_to: Index) -> Opening {
     Store::open(disk.clone(), Path::new(NEW), IDENTITY, whole_up_to, SMALL)
 }
@@ -120,7 +142,7 @@ fn an_empty_store_has_a_database() {
 
 #[test]
 fn a_store_made_of_a_database_goes_on_like_the_one_it_came_from() {
-    for seed in 0..12 {
+    for (seed, import) in (0..12).flat_map(|seed| WAYS.map(|way| (seed, way))) {
         let model = Model::new(seed, 400);
         let entries = [1, 7, 100, 250, 300, 350][seed as usize % 6];
         let (bytes, dead) = database(&model, entries);
@@ -148,6 +170,10 @@ fn a_store_made_of_a_database_goes_on_like_the_one_it_came_from() {
 
 #[test]
 fn a_crash_leaves_a_whole_store_or_none() {
+    WAYS.into_iter().for_each(check_crashes);
+}
+
+fn check_crashes(import: Way) {
     let model = Model::new(5, 120);
     let (bytes, dead) = database(&model, 120);
     let disk = disk();
@@ -198,9 +224,11 @@ fn what_no_etcd_can_have_written_is_refused() {
         writer.finish();
         let disk = disk();
         put(&disk, &writer.take());
-        let error = import(&disk).map_err(|error| error.to_string());
-        assert!(error.as_ref().err().is_none_or(|error| error.contains(expected)), "{error:?}");
-        assert_eq!(error.is_ok(), expected.is_empty(), "{error:?}");
+        for import in WAYS {
+            let error = import(&disk).map_err(|error| error.to_string());
+            assert!(error.as_ref().err().is_none_or(|error| error.contains(expected)), "{error:?}");
+            assert_eq!(error.is_ok(), expected.is_empty(), "{error:?}");
+        }
     };
     check(1, &[revision(2, 0, false), revision(2, 1, true)], "");
     check(0, &[], "it does not say up to which entry");
@@ -214,6 +242,10 @@ fn what_no_etcd_can_have_written_is_refused() {
 
 #[test]
 fn what_could_not_be_written_out_is_no_store() {
+    WAYS.into_iter().for_each(check_writeback);
+}
+
+fn check_writeback(import: Way) {
     let model = Model::new(6, 120);
     let (bytes, dead) = database(&model, 120);
     let disk = disk();
@@ -234,6 +266,10 @@ fn what_could_not_be_written_out_is_no_store() {
 
 #[test]
 fn a_disk_without_room_is_no_damage() {
+    WAYS.into_iter().for_each(check_full_disk);
+}
+
+fn check_full_disk(import: Way) {
     let model = Model::new(6, 120);
     let (bytes, dead) = database(&model, 120);
     let disk = disk();
@@ -245,4 +281,25 @@ fn a_disk_without_room_is_no_damage() {
     disk.set_capacity(1 << 30);
     import(&disk).unwrap();
     model.check(&open_new(&disk, Index(120)).unwrap().1, &dead);
+}
+
+/// One that did not come to its end, or is not what was announced.
+#[test]
+fn a_database_that_stops_arriving_is_no_store() {
+    let (bytes, _) = database(&Model::new(6, 120), 120);
+    for length in [4096, bytes.len() / 2, bytes.len() - 1] {
+        let disk = disk();
+        let expected = Imported { applied: Index(120), term: Term(1) };
+        let import = Import::begin(&disk, &bytes[..4096], Path::new(NEW), expected, IDENTITY, SMALL).unwrap();
+        let mut import = import.unwrap();
+        import.take(&bytes[..length]).unwrap();
+        let error = import.finish().unwrap_err();
+        assert!(error.to_string().contains("it ends here, and is not complete"), "{error}");
+        assert!(matches!(open_new(&disk, Index(120)), Err(StoreError::Missing { .. })));
+    }
+    // Without its note it has to be in a file first.
+    let disk = disk();
+    let expected = Imported { applied: Index(120), term: Term(1) };
+    let first = [&bytes[..80], &[0; 4016]].concat();
+    assert!(Import::begin(&disk, &first, Path::new(NEW), expected, IDENTITY, SMALL).unwrap().is_none());
 }
