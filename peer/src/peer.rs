@@ -184,6 +184,7 @@ impl Peer {
 
     /// The peer has asked for a stream. One of the kind that was open before ends.
     pub(crate) fn attach(&self, stream: Stream) -> Outgoing {
+        self.link.activate();
         let (sender, receiver): (Sender, Receiver) = queue(STREAM_MESSAGES, &self.waiting);
         *self.streams[stream as usize].lock() = Some(sender);
         Outgoing::new(self.link.clone(), stream, receiver)

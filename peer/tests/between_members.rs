@@ -358,6 +358,18 @@ async fn a_snapshot_to_one_that_hangs_ends_when_that_is_removed() {
 }
 
 #[tokio::test]
+async fn one_that_has_asked_for_a_stream_is_active() {
+    let (one, mut two) = (Member::start(1).await, Member::start(2).await);
+    // Where one looks for the other somebody listens and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    one.transport.add_peer(two.id, &[format!("http://{}", silent.local_addr().unwrap())]);
+    two.knows(&one);
+    // What arrives comes over the stream that the other has asked for.
+    one.reach(&mut two).await;
+    assert!(one.transport.active_since(two.id).is_some());
+}
+
+#[tokio::test]
 async fn a_post_that_fails_does_not_make_one_that_is_heard_seem_dead() {
     let (mut one, mut two) = (Member::start(1).await, Member::start(2).await);
     one.knows(&two);
