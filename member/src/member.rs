@@ -560,18 +560,17 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
     }
 
     fn tick(&mut self, now: Duration) {
-        let Pace { heartbeat, election_ticks } = self.clock.pace;
         // What is synced may still wait for a snapshot to be put in force.
         let unsynced = self.saves.under_way.iter().find(|save| save.number > self.saves.synced);
         let oldest = unsynced.map_or(now, |save| save.since);
-        self.clock.disk_stalls = now.saturating_sub(oldest) >= heartbeat * election_ticks;
+        self.clock.disk_stalls = now.saturating_sub(oldest) >= self.clock.pace.election();
         match (self.clock.disk_stalls, self.soft_state.role) {
             // It could not even save its own vote.
             (true, RoleKind::Follower | RoleKind::Candidate | RoleKind::PreCandidate) => {}
             (true, RoleKind::Leader) => {
                 self.raft.tick();
                 // Where all disks stall, leadership would go round and round, and nobody would get anything done.
-                let patience = REIGN_ELECTIONS * election_ticks * heartbeat;
+                let patience = REIGN_ELECTIONS * self.clock.pace.election();
                 if self.clock.led_since.is_some_and(|since| now.saturating_sub(since) >= patience) {
                     self.hand_over();
                 }
@@ -723,9 +722,8 @@ impl<P: Waiter, R: Waiter> Member<P, R> {
         if self.duties.is_primary() {
             self.clock.silence.end();
         }
-        let Pace { heartbeat, election_ticks } = self.clock.pace;
         let term = self.raft.hard_state().term;
-        for (id, data) in self.duties.proposals(now, self.clock.silence.lasted(), heartbeat * election_ticks) {
+        for (id, data) in self.duties.proposals(now, self.clock.silence.lasted(), self.clock.pace.election()) {
             match self.raft.propose(data) {
                 Ok(()) => self.proposals.proposed.push((id, Waits::Duty(term))),
                 // Leadership is being handed over, and may come to nothing.

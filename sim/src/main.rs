@@ -1,5 +1,6 @@
-//! Runs a range of seeds, each a minute of a cluster's life: `ferrite-sim FROM..TO`, or `SIM_SEEDS=FROM..TO ferrite-sim`. Seeds do not depend
-//! on one another, so a range that was stopped goes on with the seed that was named last.
+//! Runs a range of seeds, each a minute of a cluster's life: `ferrite-sim FROM..TO [SECONDS]`, or `SIM_SEEDS=FROM..TO ferrite-sim`.
+//! Seeds do not depend on one another, so a range that was stopped, or was not done after so many seconds, goes on with the
+//! seed that was named last.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,12 @@ fn main() -> ExitCode {
     let range = range.as_deref().and_then(|range| range.split_once(".."));
     let range = range.and_then(|(from, to)| Some(from.parse::<u64>().ok()?..to.parse::<u64>().ok()?));
     let Some(range) = range else {
-        eprintln!("usage: ferrite-sim FROM..TO   (or SIM_SEEDS=FROM..TO ferrite-sim)");
-        return ExitCode::from(2);
+        return usage();
+    };
+    let limit = match std::env::args().nth(2).map(|seconds| seconds.parse()) {
+        None => Duration::MAX,
+        Some(Ok(seconds)) => Duration::from_secs(seconds),
+        Some(Err(_)) => return usage(),
     };
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -40,7 +45,8 @@ fn main() -> ExitCode {
             }
         }
         done += 1;
-        if told.elapsed() > INTERVAL || seed + 1 == range.end {
+        let is_over = begun.elapsed() >= limit || seed + 1 == range.end;
+        if told.elapsed() > INTERVAL || is_over {
             told = Instant::now();
             let took = begun.elapsed().as_secs_f64();
             println!(
@@ -51,6 +57,14 @@ fn main() -> ExitCode {
                 range.end
             );
         }
+        if is_over {
+            break;
+        }
     }
     if findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: ferrite-sim FROM..TO [SECONDS]   (or SIM_SEEDS=FROM..TO ferrite-sim)");
+    ExitCode::from(2)
 }
